@@ -1,0 +1,14 @@
+"""Which levels of a detector's feature pyramid matter, and how little of it has to be sent."""
+
+__version__ = "0.1.0"
+_HOMES = {"patch_rpn": "patch", "load_results": "results"}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str):
+    """Import the public functions when they are first used: torch takes seconds to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,27 @@
+"""How many elements of the pyramid a setting keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from detectron2_patch.degrade import reduced_size
+from detectron2_patch.ratios import LEVELS
+
+
+@dataclass
+class Elements:
+    """Elements of each level, in full and at the reduced size, summed over images."""
+
+    full: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0))
+    sent: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LEVELS, 0))
+
+    def add(self, features: Mapping[str, Tensor], ratios: Mapping[str, float]) -> None:
+        """Count one batch's maps ``(N, C, H, W)``, padding included: it is in the maps."""
+        for level, ratio in ratios.items():
+            n, c, h, w = features[level].shape
+            small_h, small_w = reduced_size(h, w, ratio)
+            self.full[level] += n * c * h * w
+            self.sent[level] += n * c * small_h * small_w

@@ -1,0 +1,64 @@
+"""The compress ratios of a pyramid, as people write them and as the code holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from detectron2_patch.errors import InputError
+
+LEVELS = ("p2", "p3", "p4", "p5", "p6")
+MAX = "max"
+_USE = "five ratios (P2 to P6), or six of which the first is 1, each a number >= 1 or 'max'"
+
+
+def parse_cr(entries: Sequence[str | float]) -> dict[str, float]:
+    """Read ``--cr``: level to linear ratio; ``inf`` stands for ``max`` (the map becomes 1x1).
+
+    Five entries are P2 … P6. Six are read from the right, so that the origin's
+    ``1 1 1 1 1 4`` means what its README says, P6 at 4; its first entry names no level.
+
+    Raises:
+        InputError: another number of entries, or an entry that is no ratio.
+    """
+    if len(entries) not in (5, 6):
+        raise InputError(f"--cr got {len(entries)} ratios; give {_USE}")
+    ratios = [_parse_ratio(entry) for entry in entries]
+    if len(ratios) == 6 and ratios[0] != 1:
+        raise InputError(
+            f"--cr with six ratios starts with {entries[0]!r}, which names no level; give {_USE}"
+        )
+    return dict(zip(LEVELS, ratios[-5:]))
+
+
+def _parse_ratio(entry: str | float) -> float:
+    if entry == MAX:
+        return math.inf
+    try:
+        ratio = float(entry)
+    except (TypeError, ValueError):
+        ratio = math.nan
+    if not (math.isfinite(ratio) and ratio >= 1):
+        raise InputError(f"--cr got {str(entry)!r}, which is no ratio; give {_USE}")
+    return ratio
+
+
+def ratio_to_json(ratio: float) -> int | float | str:
+    """A ratio as results files hold it: ``4``, ``1.5`` or ``"max"``."""
+    if math.isinf(ratio):
+        return MAX
+    return int(ratio) if ratio == int(ratio) else ratio
+
+
+def check_ratios(ratios: Mapping[str, float]) -> dict[str, float]:
+    """All five levels, those left out at 1.
+
+    Raises:
+        InputError: an unknown level or a ratio below 1.
+    """
+    for level, ratio in ratios.items():
+        if level not in LEVELS:
+            raise InputError(f"level {level!r} is unknown; the levels are {', '.join(LEVELS)}")
+        if not ratio >= 1:
+            raise InputError(f"ratio {ratio!r} of {level} is below 1; give a number >= 1 or inf")
+    return {level: float(ratios.get(level, 1)) for level in LEVELS}

@@ -1,0 +1,185 @@
+"""The box head: RoIAlign from one level a box, two layers, class scores and box deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from detectron2_patch.rcnn import boxes as box
+from detectron2_patch.rcnn.fpn import STRIDES
+from detectron2_patch.rcnn.layers import init_normal, init_xavier
+from detectron2_patch.rcnn.matching import match, sample
+from detectron2_patch.rcnn.rpn import smooth_l1
+from detectron2_patch.rcnn.structures import Detections, ImageBatch, Proposals, Targets
+
+POOLED_LEVELS = ("p2", "p3", "p4", "p5")
+
+
+def pooled_level(boxes: Tensor) -> Tensor:
+    """Index into P2 … P5 of the map a box ``(R, 4)`` is pooled from (FPN, equation 1)."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    level = torch.floor(4 + torch.log2(torch.sqrt(area) / 224 + 1e-8))
+    return level.clamp(2, 5).to(torch.int64) - 2
+
+
+class BoxHead(nn.Module):
+    """Fully connected layers with ReLU over the flattened RoI: ``fc1``, ``fc2`` …"""
+
+    def __init__(self, inputs: int, width: int, depth: int) -> None:
+        super().__init__()
+        for number in range(1, depth + 1):
+            layer = nn.Linear(inputs, width)
+            init_xavier(layer)
+            self.add_module(f"fc{number}", layer)
+            inputs = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        for layer in self.children():
+            x = F.relu(layer(x))
+        return x
+
+
+class BoxPredictor(nn.Module):
+    """Scores ``(R, K + 1)``, background last, and deltas ``(R, 4 K)`` or ``(R, 4)``."""
+
+    def __init__(self, inputs: int, classes: int, class_agnostic: bool) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(inputs, classes + 1)
+        self.bbox_pred = nn.Linear(inputs, 4 if class_agnostic else 4 * classes)
+        init_normal(self.cls_score, 0.01)
+        init_normal(self.bbox_pred, 0.001)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+class ROIHeads(nn.Module):
+    """Classify and refine proposals.
+
+    Args:
+        cfg: the configuration's ``MODEL`` node.
+        detections: ``TEST.DETECTIONS_PER_IMAGE``.
+    """
+
+    def __init__(self, cfg, detections: int) -> None:
+        super().__init__()
+        self.cfg, self.head_cfg, self.detections = cfg.ROI_HEADS, cfg.ROI_BOX_HEAD, detections
+        head = self.head_cfg
+        inputs = cfg.FPN.OUT_CHANNELS * head.POOLER_RESOLUTION**2
+        self.box_head = BoxHead(inputs, head.FC_DIM, head.NUM_FC)
+        self.box_predictor = BoxPredictor(
+            head.FC_DIM, self.cfg.NUM_CLASSES, head.CLS_AGNOSTIC_BBOX_REG
+        )
+
+    def forward(
+        self,
+        images: ImageBatch,
+        features: dict[str, Tensor],
+        proposals: Sequence[Proposals],
+        targets: Sequence[Targets] | None = None,
+    ) -> tuple[list[Detections], dict[str, Tensor]]:
+        """Detections of each image, or, when training, the losses of the head."""
+        if self.training:
+            return [], self.losses(features, proposals, targets)
+        outputs = self.predict(features, [p.boxes for p in proposals])
+        return [
+            self.select(scores, boxes, size)
+            for (scores, boxes), size in zip(outputs, images.image_sizes)
+        ], {}
+
+    def pool(self, features: dict[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """RoIAlign of each image's boxes, each from its own level: ``(R, C, S, S)``."""
+        numbers = [torch.full_like(b[:, :1], n) for n, b in enumerate(boxes)]
+        rois = torch.cat([torch.cat(numbers), torch.cat(list(boxes))], dim=1)
+        levels = pooled_level(rois[:, 1:])
+        size = self.head_cfg.POOLER_RESOLUTION
+        pooled = features["p2"].new_zeros(len(rois), features["p2"].shape[1], size, size)
+        for index, level in enumerate(POOLED_LEVELS):
+            members = torch.nonzero(levels == index).flatten()
+            pooled = pooled.index_put(
+                (members,),
+                roi_align(
+                    features[level],
+                    rois[members],
+                    output_size=size,
+                    spatial_scale=1 / STRIDES[level],
+                    sampling_ratio=self.head_cfg.POOLER_SAMPLING_RATIO,
+                    aligned=self.head_cfg.POOLER_TYPE == "ROIAlignV2",
+                ),
+            )
+        return pooled
+
+    def predict(
+        self, features: dict[str, Tensor], boxes: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Class probabilities ``(R, K + 1)`` and boxes ``(R, 4 K)`` or ``(R, 4)`` per image."""
+        logits, deltas = self.box_predictor(self.box_head(self.pool(features, boxes)))
+        refined = box.decode(deltas, torch.cat(list(boxes)), self.head_cfg.BBOX_REG_WEIGHTS)
+        counts = [len(b) for b in boxes]
+        return list(zip(F.softmax(logits, dim=-1).split(counts), refined.split(counts)))
+
+    def select(
+        self, scores: Tensor, boxes: Tensor, image_size: tuple[int, int]
+    ) -> Detections:
+        """Threshold, NMS within each class, the best ``DETECTIONS_PER_IMAGE`` of one image."""
+        finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
+        scores, boxes = scores[finite, :-1], boxes[finite].view(int(finite.sum()), -1, 4)
+        boxes = box.clip(boxes, image_size)
+        row, classes = torch.nonzero(scores > self.cfg.SCORE_THRESH_TEST, as_tuple=True)
+        boxes = boxes[row, classes if boxes.shape[1] > 1 else 0]
+        scores = scores[row, classes]
+        keep = box.nms_by_group(boxes, scores, classes, self.cfg.NMS_THRESH_TEST)
+        if self.detections >= 0:
+            keep = keep[: self.detections]
+        return Detections(boxes[keep], scores[keep], classes[keep])
+
+    @torch.no_grad()
+    def sample_proposals(
+        self, proposals: Sequence[Proposals], targets: Sequence[Targets]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each image boxes, classes (K is background) and matched objects to train on."""
+        cfg, chosen = self.cfg, []
+        for part, target in zip(proposals, targets):
+            boxes = part.boxes
+            if cfg.PROPOSAL_APPEND_GT:
+                boxes = torch.cat([boxes, target.boxes])
+            index, label = match(
+                boxes, target.boxes, cfg.IOU_THRESHOLDS, cfg.IOU_LABELS, keep_best=False
+            )
+            classes = torch.full_like(label, cfg.NUM_CLASSES)
+            if len(target.boxes):
+                classes = torch.where(label == 1, target.classes[index], classes)
+            classes[label == -1] = -1
+            pick = sample(
+                classes, cfg.BATCH_SIZE_PER_IMAGE, cfg.POSITIVE_FRACTION, cfg.NUM_CLASSES
+            )
+            truth = target.boxes[index[pick]] if len(target.boxes) else boxes[pick]
+            chosen.append((boxes[pick], classes[pick], truth))
+        return chosen
+
+    def losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: Sequence[Proposals],
+        targets: Sequence[Targets],
+    ) -> dict[str, Tensor]:
+        """Cross entropy over the classes and smooth L1 of the boxes of true objects."""
+        head = self.head_cfg
+        samples = self.sample_proposals(proposals, targets)
+        boxes, classes, truth = (torch.cat(parts) for parts in zip(*samples))
+        pooled = self.pool(features, [part[0] for part in samples])
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        objects = torch.nonzero(classes < self.cfg.NUM_CLASSES).flatten()
+        deltas = deltas.view(len(deltas), -1, 4)
+        column = classes[objects] if deltas.shape[1] > 1 else 0
+        wanted = box.encode(boxes[objects], truth[objects], head.BBOX_REG_WEIGHTS)
+        location = smooth_l1(deltas[objects, column], wanted, head.SMOOTH_L1_BETA)
+        return {
+            "loss_cls": F.cross_entropy(logits, classes),
+            "loss_box_reg": location / max(len(classes), 1) * head.BBOX_REG_LOSS_WEIGHT,
+        }

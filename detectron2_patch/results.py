@@ -1,0 +1,290 @@
+"""The result of one evaluation: its JSON file, that file's name, and reading it back.
+
+A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
+versions, seconds. Its file name carries what was evaluated and a hash over it, so that only the
+same evaluation, done again, replaces a file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation import OVERALL
+from detectron2_patch.files import atomic_write
+from detectron2_patch.plain import digest, json_value
+from detectron2_patch.ratios import LEVELS, MAX, check_ratios, ratio_to_json
+from detectron2_patch.versions import collect_versions
+
+logger = logging.getLogger(__name__)
+
+SCOPES = ("rpn", "pyramid")
+_KEYS = ("args", "setting", "results", "payload", "dataset", "weights", "config", "engine",
+         "versions", "seconds")  # fmt: skip
+
+
+def make_setting(cr: Mapping[str, float | str], scope: str) -> dict[str, Any]:
+    """A setting as results hold it: all five ratios (``inf`` as "max") and the scope.
+
+    Raises:
+        InputError: an unknown level or scope, or a ratio below 1.
+    """
+    if scope not in SCOPES:
+        raise InputError(f"scope {scope!r} is unknown; choose {' or '.join(SCOPES)}")
+    ratios = check_ratios({k: math.inf if r == MAX else r for k, r in cr.items()})
+    return {"cr": {level: ratio_to_json(r) for level, r in ratios.items()}, "scope": scope}
+
+
+def make_result(
+    *,
+    args: Mapping[str, Any],
+    setting: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, float | None]],
+    payload: Mapping[str, Any],
+    dataset: CocoDataset,
+    weights_path: str | os.PathLike,
+    weights_sha256: str,
+    config: Mapping[str, Any],
+    config_file: str | os.PathLike | None,
+    engine: str,
+    seconds: float,
+    versions: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Assemble a result from plain values, ready for JSON (NaN and inf become None).
+
+    Args:
+        args: the arguments as given.
+        setting: see ``make_setting``.
+        results: {"bbox": {"AP": …}} in percent.
+        config: the part of the configuration that can change an evaluation's outcome.
+        versions: see ``collect_versions``, which is asked when this is left out.
+    """
+    result = {
+        "args": args,
+        "setting": {**setting, **make_setting(setting["cr"], setting["scope"])},
+        "results": results,
+        "payload": payload,
+        "dataset": {
+            "name": dataset.name,
+            "json": dataset.json_file,
+            "images": dataset.image_root,
+            "image_count": len(dataset.images),
+            "digest": dataset.digest,
+        },
+        "weights": {"path": os.fspath(weights_path), "sha256": weights_sha256},
+        "config": {
+            "file": None if config_file is None else os.fspath(config_file),
+            "digest": digest(config),
+        },
+        "engine": engine,
+        "versions": collect_versions() if versions is None else versions,
+        "seconds": seconds,
+    }
+    return json_value(result)
+
+
+def result_name(result: Mapping[str, Any]) -> str:
+    """File name of a result: readable parts, then a hash over everything that tells it apart.
+
+    ``<config>_<dataset>_<engine>_<scope>_cr-<P2>-…-<P6>_<12 hexadecimal digits>.json``, of safe
+    ASCII characters and at most 200 of them.
+    """
+    setting, dataset = result["setting"], result["dataset"]
+    identity = digest({
+        "setting": setting,
+        "dataset": [dataset["name"], dataset["digest"]],
+        "weights": result["weights"]["sha256"],
+        "config": result["config"]["digest"],
+        "engine": result["engine"],
+    })  # fmt: skip
+    ratios = (setting["cr"][level] for level in LEVELS)
+    shown = "-".join(["cr", *(r if r == MAX else f"{r:.6g}" for r in ratios)])
+    parts = (
+        PurePath(result["config"]["file"] or "defaults").stem,
+        dataset["name"],
+        result["engine"],
+        setting["scope"],
+    )
+    return "_".join([*(_safe(part)[:32] for part in parts), _safe(shown), identity[:12]]) + ".json"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-") or "unnamed"
+
+
+def write_result(result: Mapping[str, Any], folder: str | os.PathLike) -> Path:
+    """Write a result under its name, whole or not at all; returns the path.
+
+    Raises:
+        InputError: the folder can't be written or the disk is full.
+    """
+    path = Path(folder) / result_name(result)
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode("ascii"))
+    return path
+
+
+def check_folder(folder: str | os.PathLike) -> None:
+    """Make sure, before hours of work, that results can be written to a folder.
+
+    Nothing stays behind: a folder that doesn't exist yet is left to ``write_result``, and tried
+    by means of the nearest one that does.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    nearest = Path(os.path.abspath(folder))
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(1 << 16))  # more than a result takes: a full disk shows here
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"cannot write results to {folder}: {error.strerror or error}; choose a folder that "
+            "can be written and has space"
+        ) from error
+
+
+def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Read a result file, or all below a folder, by ascending path.
+
+    The origin's files, ``[args, results]``, are read as its code ran them (``_from_origin``).
+    Below a folder other JSON files are skipped with one warning, and names with a dot in
+    front in silence.
+
+    Raises:
+        InputError: no such path, or a file asked for by name that is no result.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [_load_file(path)]
+    files = sorted(
+        file
+        for file in path.rglob("*.json")
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    results, skipped = [], []
+    for file in files:
+        try:
+            results.append(_load_file(file))
+        except InputError as error:
+            skipped.append(str(error))
+    if skipped:
+        logger.warning("skipped %d files: %s", len(skipped), "; ".join(skipped))
+    if not results:
+        logger.warning("no results in %s", path)
+    return results
+
+
+def _load_file(file: Path) -> dict[str, Any]:
+    try:
+        # parse_constant: the origin's json.dump wrote NaN where no object has a size
+        data = json.loads(file.read_bytes(), parse_constant=lambda _: None)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not valid JSON: {error}") from error
+    try:
+        return _from_origin(*data) if _is_origin(data) else _checked(data)
+    except ValueError as error:
+        raise InputError(f"{file} is not a result: {error}") from error
+
+
+def _is_origin(data: Any) -> bool:
+    return isinstance(data, list) and [type(part) for part in data] == [dict, dict]
+
+
+def _from_origin(args: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """A result from the origin's file; None for all that the file doesn't tell.
+
+    Its code zipped ``cr`` with P2 … P6 from the left and ignored the rest. Two entries are its
+    proposed method (P3 and P5 sent): P4 = cr[0] * P5 stretched + cr[1] * P3 shrunk.
+    """
+    cr = args.get("cr")
+    if not isinstance(cr, list) or not all(type(r) in (int, float) for r in cr):
+        raise ValueError('its arguments have no list of numbers "cr"')
+    if len(cr) == 2:
+        setting = {"cr": None, "scope": "rpn", "weights": {"p5": cr[0], "p3": cr[1]}}
+    elif len(cr) >= len(LEVELS):
+        setting = make_setting(dict(zip(LEVELS, cr)), "rpn")
+    else:
+        raise ValueError(f'"cr" has {len(cr)} entries; two, or five and more, have a meaning')
+    result = dict.fromkeys(_KEYS)
+    result.update(args=args, setting=setting, results=results, engine="detectron2")
+    result["config"] = {"file": args.get("config_file"), "digest": None}
+    return _checked(result)
+
+
+def _checked(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("it holds no JSON object")
+    missing = [key for key in _KEYS if key not in data]
+    if missing:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    for key in ("args", "payload", "dataset", "weights", "config", "versions"):
+        if not isinstance(data[key], (dict, type(None))):
+            raise ValueError(f'its "{key}" is no JSON object')
+    setting = data["setting"]
+    if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
+        raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
+    if not _are_ratios(setting.get("cr")) and "weights" not in setting:
+        raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
+    bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
+    if not isinstance(bbox, dict) or "AP" not in bbox:
+        raise ValueError('its results have no "bbox" with an "AP"')
+    if not all(value is None or type(value) in (int, float) for value in bbox.values()):
+        raise ValueError('its "bbox" holds something other than numbers')
+    return data
+
+
+def _are_ratios(cr: Any) -> bool:
+    return (
+        isinstance(cr, dict)
+        and set(cr) == set(LEVELS)
+        and all(r == MAX or (type(r) in (int, float) and r >= 1) for r in cr.values())
+    )
+
+
+def format_table(results: Mapping[str, Mapping[str, float | None]]) -> str:
+    """``results`` as text: the overall AP, then each class, three to a row; "-" is no value."""
+    bbox = results["bbox"]
+    overall = _grid([list(OVERALL), [_percent(bbox.get(key)) for key in OVERALL]])
+    cells = [
+        cell
+        for key, value in bbox.items()
+        if key.startswith("AP-")
+        for cell in (" ".join(key[3:].split()).replace("|", "\\|"), _percent(value))
+    ]
+    if not cells:
+        return overall
+    width = min(6, len(cells))
+    cells += [""] * (-len(cells) % width)
+    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
+    return overall + "\n\n" + _grid([["class", "AP"] * (width // 2), *rows])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _grid(rows: list[list[str]]) -> str:
+    """Rows in Markdown, the first as the head."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
+        for row in rows
+    )

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+setup(
+    name="detectron2-patch",
+    version="0.1.0",
+    description="Which levels of a detector's feature pyramid matter, and how little has to be sent",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["detectron2_patch", "detectron2_patch.*"]),
+    package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth"]},
+    install_requires=[
+        "hotcoco>=1.3",
+        "numpy>=1.24",
+        "pillow>=9.4",
+        "pycocotools>=2.0.7",
+        "pyyaml>=6",
+        "torch>=2.2",
+        "torchvision>=0.17",
+        "tqdm>=4.60",
+        "yacs>=0.1.8",
+    ],
+    extras_require={"test": ["hypothesis>=6.80", "pytest>=7.4"]},
+)

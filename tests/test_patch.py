@@ -1,0 +1,136 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from detectron2_patch.degrade import degrade
+from detectron2_patch.errors import InputError
+from detectron2_patch.patch import patch_rpn
+from detectron2_patch.ratios import LEVELS
+
+RATIOS = {"p2": 2.0, "p3": 4.0, "p4": 8.0, "p5": 4.0, "p6": 2.0}
+
+
+class Backbone(nn.Module):
+    def forward(self, images):
+        return {f"p{i}": images[:, :, :: 2**i, :: 2**i] for i in range(2, 7)}
+
+
+class Reader(nn.Module):
+    """A head that remembers the maps it was given."""
+
+    def forward(self, images, features, *rest):
+        self.saw = features
+        return [], {}
+
+
+class Detector(nn.Module):
+    """The parts and calls of detectron2's GeneralizedRCNN."""
+
+    def __init__(self, by_keyword=False):
+        super().__init__()
+        self.backbone, self.proposal_generator, self.roi_heads = Backbone(), Reader(), Reader()
+        self.by_keyword = by_keyword
+
+    def forward(self, images):
+        features = self.backbone(images)
+        if self.by_keyword:
+            self.proposal_generator(images, features=features)
+        else:
+            self.proposal_generator(images, features, None)
+        self.roi_heads(images, features, [], None)
+        return features
+
+
+@pytest.fixture(params=[False, True], ids=["positional", "keyword"])
+def model(request):
+    return Detector(request.param)
+
+
+def images():
+    return torch.rand(2, 3, 256, 320, generator=torch.Generator().manual_seed(0))
+
+
+def same(a, b):
+    return all(torch.equal(a[level], b[level]) for level in LEVELS)
+
+
+def hooks(model):
+    return [h for m in model.modules() for h in (*m._forward_hooks, *m._forward_pre_hooks)]
+
+
+def test_scope_rpn_leaves_clean_maps_to_the_box_head(model):
+    clean = Backbone()(images())
+    wanted = {level: degrade(x, RATIOS[level]) for level, x in clean.items()}
+    with patch_rpn(model, RATIOS):
+        model(images())
+    assert same(model.proposal_generator.saw, wanted)
+    assert same(model.roi_heads.saw, clean)
+
+
+def test_scope_pyramid_gives_both_heads_the_same_degraded_maps(model):
+    clean = Backbone()(images())
+    wanted = {level: degrade(x, RATIOS[level]) for level, x in clean.items()}
+    with patch_rpn(model, RATIOS, scope="pyramid"):
+        model(images())
+    assert same(model.proposal_generator.saw, wanted)
+    assert same(model.roi_heads.saw, wanted)
+
+
+@pytest.mark.parametrize("scope", ["rpn", "pyramid"])
+def test_leaves_no_trace_even_after_an_exception(model, scope):
+    state = dict(vars(model))
+    with patch_rpn(model, RATIOS, scope):
+        assert hooks(model)
+        model(images())
+    with pytest.raises(KeyError), patch_rpn(model, RATIOS, scope):
+        raise KeyError("from inside")
+    assert not hooks(model) and dict(vars(model)) == state
+    model(images())
+    assert same(model.proposal_generator.saw, Backbone()(images()))
+
+
+def test_touches_one_instance_only(model):
+    other = Detector()
+    with patch_rpn(model, {"p2": 8}):
+        model(images())
+        other(images())
+    assert same(other.proposal_generator.saw, Backbone()(images()))
+
+
+def test_a_patch_within_another_degrades_what_that_one_left(model):
+    with patch_rpn(model, {"p2": 2}), patch_rpn(model, {"p3": 2}):
+        model(images())
+    clean = Backbone()(images())
+    assert torch.equal(model.proposal_generator.saw["p2"], degrade(clean["p2"], 2))
+    assert torch.equal(model.proposal_generator.saw["p3"], degrade(clean["p3"], 2))
+    assert not hooks(model)
+
+
+@pytest.mark.parametrize("scope", ["rpn", "pyramid"])
+def test_a_patch_that_never_ran_is_loud(model, scope):
+    with pytest.raises(RuntimeError, match="never ran"), patch_rpn(model, RATIOS, scope):
+        pass
+
+
+def test_counts_the_elements_it_keeps(model):
+    with patch_rpn(model, {"p2": 4, "p5": math.inf}, "pyramid") as patch:
+        model(images())
+        model(images())
+    assert patch.calls == 2
+    full = {level: 2 * x.numel() for level, x in Backbone()(images()).items()}
+    assert patch.elements.full == full
+    assert patch.elements.sent["p2"] == full["p2"] // 16
+    assert patch.elements.sent["p5"] == 2 * 2 * 3  # two calls of two images, three channels
+    assert patch.elements.sent["p3"] == full["p3"]
+
+
+def test_refuses_what_it_cannot_patch(model):
+    with pytest.raises(InputError, match="proposal_generator"), patch_rpn(Backbone(), {}):
+        pass
+    with pytest.raises(InputError, match="'both'"), patch_rpn(model, {}, "both"):
+        pass
+    model.backbone.forward = lambda images: {"p3": images}
+    with pytest.raises(InputError, match="lacks p2"), patch_rpn(model, {}):
+        model(images())

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Evaluate (or train) a detector whose feature pyramid is degraded level by level."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.ratios import parse_cr, ratio_to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
+EPILOG = """\
+examples:
+  train_net.py --cr 1 1 1 1 1 4                   the demo, P6 at ratio 4
+  train_net.py --scope pyramid --cr 1 1 max 1 1   the demo, P4 reduced to 1x1 for both heads
+  train_net.py --config-file configs/COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml \\
+      --cr 1 1 1 1 4 MODEL.WEIGHTS detectron2://COCO-Detection/\
+faster_rcnn_X_101_32x8d_FPN_3x/139173657/model_final_68b088.pkl
+"""
+COCO_HINT = (
+    "no --config-file: running the demo. For COCO, set DETECTRON2_DATASETS to the folder that "
+    "holds coco/ and see the last example of --help"
+)
+logger = logging.getLogger("train_net")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """detectron2's flags, and those of the patch."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
+    add("--cr", default="1 1 1 1 1", metavar="RATIO",
+        help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
+        "first is 1 and names no level")
+    add("--scope", choices=["rpn", "pyramid"], default="rpn",
+        help="who reads the degraded maps: the RPN alone (default) or the box head too")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
+    mode.add_argument("--train", action="store_true", help="train first, then evaluate")
+    add("--resume", action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
+    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
+        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
+    add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
+        help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
+    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
+    add("--num-gpus", type=int, choices=[0, 1], help="0 is --device cpu; one process only")
+    add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
+        help="overrides of the configuration, last on the line")
+    return parser
+
+
+def join_ratios(argv: list[str]) -> list[str]:
+    """Make ``--cr 1 1 1 1 4 KEY VALUE`` one argument, so that the overrides stay apart.
+
+    argparse would give every following word to ``--cr``. Ratios end at the next option or at a
+    configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken for a ratio, to
+    be refused as one.
+    """
+    if "--cr" not in argv:
+        return argv
+    start = argv.index("--cr")
+    end = start + 1
+    while end < len(argv) and not argv[end].startswith("--") and not _is_config_key(argv[end]):
+        end += 1
+    return [*argv[:start], f"--cr={' '.join(argv[start + 1:end])}", *argv[end:]]
+
+
+def _is_config_key(word: str) -> bool:
+    head, dot, _ = word.partition(".")
+    return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
+                                                     "CUDNN_BENCHMARK", "VIS_PERIOD"})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args(join_ratios(argv))
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    try:
+        run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check everything that can be checked in seconds, then train and evaluate."""
+    ratios = parse_cr(args.cr.split())
+    if args.config_file is None:
+        logger.info(COCO_HINT)
+
+    import torch
+
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.config.support import check_supported
+    from detectron2_patch.data.coco import check_class_count
+    from detectron2_patch.engines.torchvision import TorchvisionEngine
+    from detectron2_patch.results import check_folder
+
+    cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
+    check_supported(cfg, training=args.train)
+    device = choose_device(args, cfg)
+    check_folder(args.results_dir)
+    test_set = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
+    check_class_count(test_set, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    if cfg.SEED >= 0:
+        torch.manual_seed(cfg.SEED)  # the initial weights of a training
+    engine = TorchvisionEngine(cfg, device)
+    weights = train(args, cfg, engine) if args.train else find_weights(args, cfg)
+    engine.load_weights(weights)
+    report(evaluate(args, ratios, cfg, engine, test_set, weights), args.results_dir)
+
+
+def choose_device(args: argparse.Namespace, cfg) -> str:
+    """The device that the flags or ``MODEL.DEVICE`` ask for, a GPU where there is one."""
+    import torch
+
+    wanted = args.device or ("cpu" if args.num_gpus == 0 else None)
+    if wanted is None:  # detectron2's default is "cuda", so only another value says something
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        wanted = found if cfg.MODEL.DEVICE == "cuda" else cfg.MODEL.DEVICE
+    try:
+        return str(torch.zeros(0, device=wanted).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
+
+
+def open_dataset(data: list[str] | None, names: tuple[str, ...], key: str):
+    """The dataset of a flag's JSON and folder, or the one that the configuration names."""
+    from detectron2_patch.data.catalog import load_dataset
+    from detectron2_patch.data.coco import load_coco
+
+    if data:
+        json_file, image_root = map(Path, data)
+        return load_coco(json_file.stem, json_file, image_root)
+    if len(names) != 1:
+        raise InputError(f"{key} names {len(names)} datasets {tuple(names)}; name exactly one")
+    return load_dataset(names[0])
+
+
+def find_weights(args: argparse.Namespace, cfg) -> Path:
+    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's."""
+    from detectron2_patch.training.checkpoints import last_path
+    from detectron2_patch.weights import resolve_weights
+
+    if args.resume:
+        return last_path(Path(cfg.OUTPUT_DIR))
+    if cfg.MODEL.WEIGHTS:
+        return resolve_weights(cfg.MODEL.WEIGHTS)
+    if args.config_file is None:
+        from detectron2_patch.demo import WEIGHTS
+
+        return WEIGHTS
+    raise InputError(
+        f"{args.config_file} has no MODEL.WEIGHTS; add 'MODEL.WEIGHTS FILE' at the end of the line"
+    )
+
+
+def train(args: argparse.Namespace, cfg, engine) -> Path:
+    """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint."""
+    import torch
+
+    from detectron2_patch.data.coco import check_class_count
+    from detectron2_patch.training.trainer import train as train_model
+    from detectron2_patch.weights import load_weights, resolve_weights
+
+    dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    if cfg.MODEL.WEIGHTS:
+        load_weights(engine.model, resolve_weights(cfg.MODEL.WEIGHTS), require_all=False)
+    try:
+        return train_model(cfg, engine.model, dataset, resume=args.resume)
+    finally:
+        engine.model.eval()
+
+
+def evaluate(
+    args: argparse.Namespace, ratios: dict[str, float], cfg, engine, dataset, weights: Path
+) -> dict:
+    """Evaluate one setting; returns the result that goes to the JSON."""
+    from detectron2_patch import pipeline
+    from detectron2_patch.config import result_relevant
+    from detectron2_patch.files import sha256
+    from detectron2_patch.results import make_result
+
+    done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
+    return make_result(
+        args={**vars(args), "cr": args.cr.split()},
+        setting={
+            "cr": {level: ratio_to_json(ratio) for level, ratio in ratios.items()},
+            "scope": args.scope,
+        },
+        results={"bbox": done.bbox},
+        payload=done.payload,
+        dataset=dataset,
+        weights_path=weights,
+        weights_sha256=sha256(weights),
+        config=result_relevant(cfg),
+        config_file=args.config_file or DEMO_CONFIG,
+        engine=engine.name,
+        seconds=done.seconds,
+    )
+
+
+def report(result: dict, folder: str) -> None:
+    """Write the JSON; print the AP table to stdout."""
+    from detectron2_patch.results import format_table, write_result
+
+    path = write_result(result, folder)
+    print(format_table(result["results"]))
+    logger.info("wrote %s", path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

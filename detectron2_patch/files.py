@@ -66,3 +66,13 @@ def cache_dir(*parts: str) -> Path:
     given = os.environ.get("DETECTRON2_PATCH_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detectron2_patch"
     return Path(given or base).expanduser().joinpath(*parts)
+
+
+def shown_path(path: str | os.PathLike) -> str:
+    """A path as a result tells it: from the working folder or ``~`` where it lies below, so that
+    a result says nothing of the machine that it doesn't have to."""
+    absolute = Path(path).expanduser().absolute()
+    for base, prefix in ((Path.cwd(), Path()), (Path.home(), Path("~"))):
+        if absolute.is_relative_to(base):
+            return str(prefix / absolute.relative_to(base))
+    return os.fspath(path)

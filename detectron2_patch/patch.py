@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from detectron2_patch.degrade import degrade_pyramid
 from detectron2_patch.errors import InputError
 from detectron2_patch.payload import Elements
-from detectron2_patch.ratios import LEVELS, check_ratios
-
-SCOPES = ("rpn", "pyramid")
+from detectron2_patch.ratios import LEVELS, SCOPES, check_ratios
 
 
 @dataclass

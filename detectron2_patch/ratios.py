@@ -9,6 +9,7 @@ from detectron2_patch.errors import InputError
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 MAX = "max"
+SCOPES = ("rpn", "pyramid")  # who reads the degraded maps: the RPN alone, or the box head too
 _USE = "five ratios (P2 to P6), or six of which the first is 1, each a number >= 1 or 'max'"
 
 

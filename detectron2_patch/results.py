@@ -20,14 +20,13 @@ from typing import Any
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import OVERALL
-from detectron2_patch.files import atomic_write
+from detectron2_patch.files import atomic_write, shown_path
 from detectron2_patch.plain import digest, json_value
-from detectron2_patch.ratios import LEVELS, MAX, check_ratios, ratio_to_json
+from detectron2_patch.ratios import LEVELS, MAX, SCOPES, check_ratios, ratio_to_json
 from detectron2_patch.versions import collect_versions
 
 logger = logging.getLogger(__name__)
 
-SCOPES = ("rpn", "pyramid")
 _KEYS = ("args", "setting", "results", "payload", "dataset", "weights", "config", "engine",
          "versions", "seconds")  # fmt: skip
 
@@ -75,14 +74,14 @@ def make_result(
         "payload": payload,
         "dataset": {
             "name": dataset.name,
-            "json": dataset.json_file,
-            "images": dataset.image_root,
+            "json": shown_path(dataset.json_file),
+            "images": shown_path(dataset.image_root),
             "image_count": len(dataset.images),
             "digest": dataset.digest,
         },
-        "weights": {"path": os.fspath(weights_path), "sha256": weights_sha256},
+        "weights": {"path": shown_path(weights_path), "sha256": weights_sha256},
         "config": {
-            "file": None if config_file is None else os.fspath(config_file),
+            "file": None if config_file is None else shown_path(config_file),
             "digest": digest(config),
         },
         "engine": engine,

@@ -2,7 +2,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("patient", deadline=None, print_blob=True)  # machines are shared
+settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parent.parent
 os.chdir(ROOT)  # configs/ and tools/ are named from the top of the project
 

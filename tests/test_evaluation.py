@@ -1,9 +1,10 @@
-"""hotcoco against pycocotools, and both against pycocotools as its own users run it."""
+"""hotcoco against pycocotools, and both against pycocotools as its users run it."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import threading
 from pathlib import Path
@@ -15,13 +16,8 @@ from hypothesis import strategies as st
 
 from detectron2_patch.data.coco import CocoDataset, load_coco
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation import (
-    OVERALL,
-    CocoEvaluator,
-    class_keys,
-    coco_stats,
-    evaluate_boxes,
-)
+from detectron2_patch.evaluation import OVERALL, CocoEvaluator
+from detectron2_patch.evaluation import class_keys, coco_stats, evaluate_boxes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 BACKENDS = ("hotcoco", "pycocotools")
@@ -91,8 +87,7 @@ def reference(dataset, detections):
 
 
 def assert_same(dataset, detections):
-    fast = CocoEvaluator(dataset)
-    slow = CocoEvaluator(dataset, "pycocotools")
+    fast, slow = (CocoEvaluator(dataset, backend) for backend in BACKENDS)
     if any(len(one["boxes"]) for one in detections):
         expected = reference(dataset, detections)
         np.testing.assert_allclose(slow.stats(detections), expected, rtol=0, atol=1e-12)
@@ -123,7 +118,9 @@ scores = st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.9, 1.0])  # ties on purpose
 def cases(draw):
     """Ground truth, and detections of which many lie near a true box."""
     truth = draw(truths)
-    rows = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), boxes, scores), max_size=8))
+    rows = draw(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), boxes, scores), max_size=8)
+    )
     if truth:
         picks = st.tuples(st.integers(0, len(truth) - 1), shifts, shifts, shifts, scores)
         for index, dx, dy, dw, score in draw(st.lists(picks, max_size=15)):
@@ -152,12 +149,12 @@ def test_more_than_a_hundred_detections_of_a_class():
     assert_same(make_dataset(truth), detections)
 
 
-@pytest.mark.parametrize("part", ["bccd/annotations/instances_val.json|bccd/val",
-                                  "coco/annotations/instances_val2017.json|coco/val2017"])  # fmt: skip
-def test_real_annotations(part):
-    json_file, folder = (SHARED / piece for piece in part.split("|"))
+@pytest.mark.parametrize("name, split", [("bccd", "val"), ("coco", "val2017")])
+def test_real_annotations(name, split):
+    json_file = SHARED / name / "annotations" / f"instances_{split}.json"
+    folder = SHARED / name / split
     if not json_file.exists():
-        pytest.skip(f"no {json_file.name} in ../shared/datasets beside the repository")
+        pytest.skip(f"no {name} in ../shared/datasets beside the repository")
     dataset = load_coco("real", json_file, folder)
     rng = np.random.default_rng(0)
     detections = []
@@ -175,6 +172,45 @@ def test_real_annotations(part):
         })  # fmt: skip
     assert 0.05 < coco_stats(dataset, detections)[0] < 0.95
     assert_same(dataset, detections)
+
+
+def test_metrics_are_detectron2s(tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed")
+    import torch
+    from detectron2.data import MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    from detectron2.evaluation import COCOEvaluator
+    from detectron2.structures import Boxes, Instances
+
+    rng = np.random.default_rng(3)
+    truth = [(i % 4, i % 2, (*rng.uniform(0, 90, 2), *rng.uniform(5, 150, 2)), None, i % 9 == 0)
+             for i in range(40)]  # fmt: skip
+    dataset = make_dataset(truth, names=("b", "a", "never there"))
+    rows = [(t[0], t[1], tuple(rng.normal(t[2], 3)), rng.random()) for t in truth]
+    detections = group(rows)
+    (tmp_path / "x.json").write_text(json.dumps({
+        "images": dataset.images,
+        "annotations": [a for some in dataset.annotations.values() for a in some],
+        "categories": [{"id": i, "name": n} for i, n in zip(CATEGORY_IDS, dataset.classes)],
+    }))  # fmt: skip
+    register_coco_instances("made_for_this_test", {}, str(tmp_path / "x.json"), "")
+    MetadataCatalog.get("made_for_this_test").set(
+        thing_classes=list(dataset.classes),
+        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(CATEGORY_IDS)},
+    )
+    evaluator = COCOEvaluator("made_for_this_test", tasks=("bbox",), use_fast_impl=False)
+    evaluator.reset()
+    for one in detections:
+        found = Instances((240, 320))
+        found.pred_boxes = Boxes(torch.from_numpy(one["boxes"]))
+        found.scores = torch.from_numpy(one["scores"])
+        found.pred_classes = torch.from_numpy(one["classes"])
+        evaluator.process([{"image_id": one["image_id"]}], [{"instances": found}])
+    expected = {k: None if math.isnan(v) else v for k, v in evaluator.evaluate()["bbox"].items()}
+    metrics = evaluate_boxes(dataset, detections)
+    assert list(metrics) == list(expected) and metrics["AP-never there"] is None
+    assert 5 < metrics["AP"] < 95
+    assert metrics == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

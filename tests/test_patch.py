@@ -127,7 +127,7 @@ def test_counts_the_elements_it_keeps(model):
 
 
 def test_refuses_what_it_cannot_patch(model):
-    with pytest.raises(InputError, match="proposal_generator"), patch_rpn(Backbone(), {}):
+    with pytest.raises(InputError, match="no backbone"), patch_rpn(Backbone(), {}):
         pass
     with pytest.raises(InputError, match="'both'"), patch_rpn(model, {}, "both"):
         pass

@@ -1,8 +1,7 @@
-"""Results: names that tell evaluations apart, files whole or not at all, the origin's files."""
+"""Results: names that tell evaluations apart, files whole or not at all, the table."""
 
 from __future__ import annotations
 
-import copy
 import errno
 import json
 import math
@@ -32,7 +31,9 @@ BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl"
 BBOX["AP-cell"] = 41.25
 
 
-def make(cr=(1, 1, 1, 1, 4), scope="rpn", name="demo_val", digest="d", sha="s", config=None, **more):
+def make(
+    cr=(1, 1, 1, 1, 4), scope="rpn", name="demo_val", digest="d", sha="s", config=None, **more
+):
     dataset = CocoDataset(
         name=name, json_file=Path("val.json"), image_root=Path("val"), classes=("cell",),
         category_ids=(1,), images=[{"id": 1}], annotations={1: []}, degenerate_boxes=0,
@@ -53,14 +54,6 @@ def make(cr=(1, 1, 1, 1, 4), scope="rpn", name="demo_val", digest="d", sha="s", 
         "seconds": 1.5,
     }
     return make_result(**{**arguments, **more})
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value), encoding="utf-8")
-    return path
-
-
-# ---- what a result holds
 
 
 def test_keys_of_a_result():
@@ -101,16 +94,15 @@ def test_nan_and_infinity_become_null():
 
 def test_versions_are_collected_when_not_given():
     versions = make(versions=None)["versions"]
-    assert {"python", "torch", "torchvision", "numpy", "detectron2_patch", "platform"} < set(versions)
+    assert {"python", "torch", "torchvision", "numpy", "detectron2_patch", "platform"} < set(
+        versions
+    )
     assert versions["evaluator"].startswith("hotcoco ")
 
 
 def test_a_value_without_a_form_in_json_is_an_error():
     with pytest.raises(TypeError, match="no form in JSON"):
         make(payload={"sent": {1, 2}})
-
-
-# ---- names
 
 
 def test_name_can_be_read():
@@ -126,7 +118,7 @@ identities = st.fixed_dictionaries({
     "name": st.sampled_from(["a", "A", "a b", "a/b", "a-b", "x" * 300, "x" * 301, "ü", ".", ""]),
     "digest": st.sampled_from(["d", "e"]),
     "sha": st.sampled_from(["s", "t"]),
-    "config": st.sampled_from([{"A": 1}, {"A": 2}, {"A": "1"}, {"A": 0.5}, {"A": "0.5"}, {"A": True}]),
+    "config": st.sampled_from([{"A": value} for value in (1, 2, "1", 0.5, "0.5", True)]),
     "engine": st.sampled_from(["torchvision", "detectron2"]),
 })  # fmt: skip
 
@@ -161,12 +153,9 @@ def test_spelling_does_not_matter():
     assert result_name(first) == result_name(second)
 
 
-# ---- files
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 percents = st.dictionaries(st.text(max_size=8), st.none() | st.floats(0, 100), max_size=5)
@@ -247,114 +236,6 @@ def test_a_full_disk_shows_before_the_work(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-# ---- reading
-
-
-def test_a_folder_is_read_in_order_and_below(tmp_path):
-    scopes = {"b.json": "rpn", "a.json": "pyramid", "below/c.json": "rpn"}
-    (tmp_path / "below").mkdir()
-    for name, scope in scopes.items():
-        write_json(tmp_path / name, make(scope=scope))
-    for hidden in (".b.json.x", ".hidden.json"):
-        (tmp_path / hidden).write_text("half a resu")
-    assert [r["setting"]["scope"] for r in load_results(tmp_path)] == ["pyramid", "rpn", "rpn"]
-
-
-def test_foreign_files_are_skipped_with_one_warning(tmp_path, caplog):
-    write_result(make(), tmp_path)
-    write_json(tmp_path / "coco.json", {"images": [], "annotations": []})
-    (tmp_path / "metrics.json").write_text('{"a": 1}\n{"a": 2}\n')
-    (tmp_path / "notes.txt").write_text("no JSON, and not asked")
-    assert load_results(tmp_path) == [make()]
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert "skipped 2 files" in message and "coco.json is not a result: it has no" in message
-    assert "metrics.json is not valid JSON" in message and "notes" not in message
-
-
-def test_an_empty_folder_is_no_results(tmp_path, caplog):
-    assert load_results(tmp_path) == []
-    assert "no results" in caplog.text
-
-
-def broken(**changes):
-    result = copy.deepcopy(make())
-    result.update(changes)
-    return json.dumps(result)
-
-
-@pytest.mark.parametrize("text, words", [
-    ("", "not valid JSON"),
-    ("{", "not valid JSON"),
-    ("[" * 100_000, "not valid JSON"),
-    ("\xff", "not a result|not valid JSON"),
-    ("3", "no JSON object"),
-    ("[]", "no JSON object"),
-    ("{}", "it has no args, setting"),
-    (broken(setting={"scope": "rpn"}), '"cr"'),
-    (broken(setting={"scope": "rpn", "cr": {"p2": 1}}), '"cr"'),
-    (broken(setting={"scope": "rpn", "cr": dict.fromkeys(LEVELS, 0)}), '"cr"'),
-    (broken(setting={"scope": "all", "cr": dict.fromkeys(LEVELS, 1)}), '"scope"'),
-    (broken(results={}), '"bbox"'),
-    (broken(results={"bbox": {}}), '"bbox"'),
-    (broken(results={"bbox": {"AP": "high"}}), "numbers"),
-    (broken(dataset="coco"), '"dataset"'),
-    ('[{"cr": [1, 1, 1]}, {"bbox": {"AP": 1}}]', '"cr" has 3 entries'),
-    ('[{"cr": null}, {"bbox": {"AP": 1}}]', 'list of numbers "cr"'),
-    ('[{"cr": [1, 1, 1, 1, 0]}, {"bbox": {"AP": 1}}]', "below 1"),
-    ('[{"cr": [1, 1, 1, 1, 4]}, {"segm": {"AP": 1}}]', '"bbox"'),
-])  # fmt: skip
-def test_a_file_asked_for_by_name_has_to_be_a_result(tmp_path, text, words):
-    file = tmp_path / "one.json"
-    file.write_text(text, encoding="latin-1")
-    with pytest.raises(InputError, match=words) as caught:
-        load_results(file)
-    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_missing_path():
-    with pytest.raises(InputError, match="cannot read nowhere.json: No such file"):
-        load_results("nowhere.json")
-
-
-# ---- the origin's files
-
-ORIGIN_ARGS = {
-    "config_file": "configs/x101.yaml", "resume": False, "eval_only": True, "num_gpus": 1,
-    "num_machines": 1, "machine_rank": 0, "dist_url": "tcp://127.0.0.1:49152", "opts": [],
-}  # fmt: skip
-
-
-def origin(tmp_path, cr):
-    text = json.dumps([{**ORIGIN_ARGS, "cr": cr}, {"bbox": {"AP": 42.5, "APs": math.nan}}], indent=4)
-    assert "NaN" in text
-    file = tmp_path / "2-1.0_3-1.0.json"
-    file.write_text(text)
-    (result,) = load_results(file)
-    return result
-
-
-@pytest.mark.parametrize("cr, expected", [
-    ([1.0, 1.0, 1.0, 1.0, 4.0], [1, 1, 1, 1, 4]),
-    ([1.0, 2.0, 1.0, 1.0, 1.0, 4.0], [1, 2, 1, 1, 1]),  # the sixth was ignored
-    ([1.5, 1.0, 1.0, 1.0, 1.0], [1.5, 1, 1, 1, 1]),
-])  # fmt: skip
-def test_origin_ratios_count_from_the_left(tmp_path, cr, expected):
-    result = origin(tmp_path, cr)
-    assert result["setting"] == {"cr": dict(zip(LEVELS, expected)), "scope": "rpn"}
-    assert result["results"] == {"bbox": {"AP": 42.5, "APs": None}}
-    assert result["args"]["cr"] == cr
-    assert result["engine"] == "detectron2" and result["payload"] is None
-
-
-def test_origin_weights_of_p5_and_p3(tmp_path):
-    setting = origin(tmp_path, [0.3, 0.7])["setting"]
-    assert setting == {"cr": None, "scope": "rpn", "weights": {"p5": 0.3, "p3": 0.7}}
-
-
-# ---- the table
-
-
 def test_table():
     bbox = {**BBOX, "AP-a|b": 1.0, "AP-long name": None, "AP-d": 100.0}
     assert format_table({"bbox": bbox}).splitlines() == [
@@ -370,4 +251,7 @@ def test_table():
 
 
 def test_table_without_classes():
-    assert format_table({"bbox": {"AP": 1.0}}).splitlines()[2] == "| 1.000 | -    | -    | -   | -   | -   |"
+    assert (
+        format_table({"bbox": {"AP": 1.0}}).splitlines()[2]
+        == "| 1.000 | -    | -    | -   | -   | -   |"
+    )

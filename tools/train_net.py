@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import parse_cr, ratio_to_json
+from detectron2_patch.ratios import SCOPES, parse_cr
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cr", default="1 1 1 1 1", metavar="RATIO",
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
         "first is 1 and names no level")
-    add("--scope", choices=["rpn", "pyramid"], default="rpn",
+    add("--scope", choices=SCOPES, default="rpn",
         help="who reads the degraded maps: the RPN alone (default) or the box head too")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
 
     from detectron2_patch.config import load_cfg
     from detectron2_patch.config.support import check_supported
+    from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.engines.torchvision import TorchvisionEngine
     from detectron2_patch.results import check_folder
@@ -135,19 +136,6 @@ def choose_device(args: argparse.Namespace, cfg) -> str:
         raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
 
 
-def open_dataset(data: list[str] | None, names: tuple[str, ...], key: str):
-    """The dataset of a flag's JSON and folder, or the one that the configuration names."""
-    from detectron2_patch.data.catalog import load_dataset
-    from detectron2_patch.data.coco import load_coco
-
-    if data:
-        json_file, image_root = map(Path, data)
-        return load_coco(json_file.stem, json_file, image_root)
-    if len(names) != 1:
-        raise InputError(f"{key} names {len(names)} datasets {tuple(names)}; name exactly one")
-    return load_dataset(names[0])
-
-
 def find_weights(args: argparse.Namespace, cfg) -> Path:
     """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's."""
     from detectron2_patch.training.checkpoints import last_path
@@ -170,6 +158,7 @@ def train(args: argparse.Namespace, cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint."""
     import torch
 
+    from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.training.trainer import train as train_model
     from detectron2_patch.weights import load_weights, resolve_weights
@@ -191,15 +180,13 @@ def evaluate(
     from detectron2_patch import pipeline
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
-    from detectron2_patch.results import make_result
+    from detectron2_patch.results import make_result, make_setting
+    from detectron2_patch.versions import collect_versions
 
     done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
     return make_result(
         args={**vars(args), "cr": args.cr.split()},
-        setting={
-            "cr": {level: ratio_to_json(ratio) for level, ratio in ratios.items()},
-            "scope": args.scope,
-        },
+        setting=make_setting(ratios, args.scope),
         results={"bbox": done.bbox},
         payload=done.payload,
         dataset=dataset,
@@ -208,6 +195,7 @@ def evaluate(
         config=result_relevant(cfg),
         config_file=args.config_file or DEMO_CONFIG,
         engine=engine.name,
+        versions=collect_versions(str(engine.model.device)),
         seconds=done.seconds,
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2_patch.data.coco import CocoDataset, load_coco
 from detectron2_patch.errors import InputError
 
-# name -> (image folder, JSON) below $DETECTRON2_DATASETS, as in detectron2's data/datasets/builtin.py
+# name -> (image folder, JSON) below $DETECTRON2_DATASETS; detectron2's data/datasets/builtin.py
 COCO_SPLITS = {
     f"coco_{split}": (f"coco/{folder}", f"coco/annotations/{json_file}.json")
     for split, folder, json_file in (
@@ -30,6 +31,26 @@ DEMO_SPLITS = {"demo_train": "train", "demo_val": "val"}
 def dataset_names() -> list[str]:
     """Every name that ``load_dataset`` knows."""
     return [*DEMO_SPLITS, *COCO_SPLITS]
+
+
+def open_dataset(
+    files: Sequence[str] | None, names: Sequence[str], key: str
+) -> CocoDataset:
+    """The dataset of a JSON and an image folder, where given, else the one that ``key`` names.
+
+    Args:
+        files: the JSON and the folder; the JSON's stem becomes the dataset's name.
+        names: the value of ``key``, ``DATASETS.TEST`` or ``DATASETS.TRAIN``.
+
+    Raises:
+        InputError: not exactly one name, an unknown one, or data that is missing or bad.
+    """
+    if files:
+        json_file, image_root = map(Path, files)
+        return load_coco(json_file.stem, json_file, image_root)
+    if len(names) != 1:
+        raise InputError(f"{key} names {len(names)} datasets {tuple(names)}; name exactly one")
+    return load_dataset(names[0])
 
 
 def load_dataset(name: str) -> CocoDataset:

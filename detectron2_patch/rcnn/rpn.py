@@ -100,8 +100,6 @@ class RPN(nn.Module):
     ) -> Proposals:
         boxes = box.decode(deltas, anchors, self.cfg.BBOX_REG_WEIGHTS)
         finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(logits)
-        if self.training and not finite.all():
-            raise FloatingPointError("the proposals hold NaN or infinity: training diverged")
         boxes = box.clip(boxes, image_size)
         valid = finite & box.larger_than(boxes, self.min_size)
         boxes, logits = boxes[valid], logits[valid]

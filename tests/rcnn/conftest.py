@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from detectron2_patch.config import load_cfg
 
 # A detector small enough for a test: the real modules, few channels, small images.
 SMALL = {
@@ -23,6 +22,8 @@ def small_cfg():
     """The configuration of a tiny Faster R-CNN; call it with more overrides."""
 
     def make(overrides=None):
+        from detectron2_patch.config import load_cfg
+
         pairs = {**SMALL, **(overrides or {})}
         opts = [str(part) for pair in pairs.items() for part in pair]
         return load_cfg("configs/Base-RCNN-FPN.yaml", opts)
@@ -30,9 +31,20 @@ def small_cfg():
     return make
 
 
+@torch.no_grad()
+def fit_norms(model):
+    """Give batch norm the statistics of noise, so that random weights keep maps in range."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the plain average of what it sees
+    model.train()
+    model.backbone(model.preprocess([torch.rand(3, 128, 128) * 255]).tensor)
+    return model.eval()
+
+
 @pytest.fixture
 def small_model(small_cfg):
     from detectron2_patch.rcnn.model import FasterRCNN
 
     torch.manual_seed(0)
-    return FasterRCNN(small_cfg()).eval()
+    return fit_norms(FasterRCNN(small_cfg({"MODEL.BACKBONE.FREEZE_AT": 0})))

@@ -62,10 +62,14 @@ def test_a_batch_equals_its_images_one_by_one(small_model):
 def test_class_agnostic_boxes(small_cfg):
     torch.manual_seed(0)
     model = FasterRCNN(small_cfg({"MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True})).eval()
-    assert model.roi_heads.box_predictor.bbox_pred.out_features == 4
-    with torch.no_grad():
-        (found,) = model([torch.rand(3, 128, 128) * 255])
-    assert len(found) == 100 and found.boxes.shape == (100, 4)
+    heads = model.roi_heads
+    assert heads.box_predictor.bbox_pred.out_features == 4
+    scores = torch.tensor([[0.6, 0.3, 0.02, 0.08], [0.1, 0.04, 0.8, 0.06]])  # background last
+    boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [20.0, 20.0, 90.0, 90.0]])
+    found = heads.select(scores, boxes, (64, 64))
+    assert found.classes.tolist() == [2, 0, 1, 0]
+    assert found.scores.tolist() == pytest.approx([0.8, 0.6, 0.3, 0.1])
+    assert found.boxes[0].tolist() == [20, 20, 64, 64]
 
 
 def test_detections_return_to_the_images_pixels():

@@ -13,7 +13,8 @@ SCHEDULES = {
                          "SOLVER.WARMUP_ITERS", "20"],
     "cosine": ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.WARMUP_ITERS", "10"],
     "cosine to an end": ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END",
-                         "0.005", "SOLVER.BASE_LR", "0.02", "SOLVER.RESCALE_INTERVAL", "True"],
+                         "0.005", "SOLVER.BASE_LR", "0.02", "SOLVER.RESCALE_INTERVAL", "True",
+                         "SOLVER.WARMUP_ITERS", "10"],
 }
 
 

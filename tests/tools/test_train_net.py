@@ -1,0 +1,214 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from detectron2_patch import load_results
+
+
+def test_writes_a_result_and_prints_a_table(train_net, command, tiny, capsys):
+    assert train_net.main(command("--cr", "1", "1", "1", "1", "4", "--scope", "pyramid")) == 0
+    (file,) = (tiny / "results").iterdir()
+    (result,) = load_results(file)
+    assert result["setting"] == {
+        "cr": {"p2": 1, "p3": 1, "p4": 1, "p5": 1, "p6": 4}, "scope": "pyramid"
+    }
+    assert result["args"]["cr"] == ["1", "1", "1", "1", "4"]
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AP-seven", "AP-nine"} == set(
+        result["results"]["bbox"]
+    )
+    assert result["results"]["bbox"]["APl"] is None  # no large object: NaN is null
+    payload = result["payload"]
+    assert payload["wire"] is True
+    # 48x64 images at 64x85, padded to 64x96: P2 is 16x24, P6 1x2 and 1x1 at ratio 4
+    assert payload["full"]["p2"] == payload["sent"]["p2"] == 3 * 8 * 16 * 24
+    assert (payload["full"]["p6"], payload["sent"]["p6"]) == (3 * 8 * 2, 3 * 8)
+    assert result["engine"] == "torchvision" and result["dataset"]["name"] == "boxes"
+    out = capsys.readouterr().out
+    assert "APs" in out and "seven" in out
+
+
+def test_both_spellings_are_one_setting_under_one_name(train_net, command, tiny):
+    assert train_net.main(command("--cr", "1", "1", "1", "1", "4")) == 0
+    before = {p.name: json.loads(p.read_text()) for p in (tiny / "results").iterdir()}
+    assert train_net.main(command("--cr", "1", "1", "1", "1", "1", "4.0")) == 0
+    after = {p.name: json.loads(p.read_text()) for p in (tiny / "results").iterdir()}
+    assert set(before) == set(after) and len(after) == 1
+    for name in before:
+        assert before[name]["results"] == after[name]["results"]
+        assert before[name]["setting"] == after[name]["setting"]
+        assert after[name]["payload"]["wire"] is False
+
+
+def test_different_evaluations_never_share_a_name(train_net, command, tiny):
+    for arguments in (
+        command(),
+        command("--scope", "pyramid"),
+        command("--cr", "1", "1", "1", "1", "max"),
+        command(opts=["MODEL.RPN.NMS_THRESH", "0.6"]),
+    ):
+        assert train_net.main(arguments) == 0
+    torch.save(
+        {k: v * 1.5 for k, v in torch.load(tiny / "weights.pth")["model"].items()},
+        tiny / "weights.pth",
+    )
+    assert train_net.main(command()) == 0
+    assert len(list((tiny / "results").iterdir())) == 5
+
+
+def test_ratios_stand_anywhere_on_the_line(train_net, command):
+    parser = train_net.build_parser()
+    plain = parser.parse_args(train_net.join_ratios(
+        ["--scope", "pyramid", "--cr", "1", "1", "1", "1", "4", "SEED", "1"]
+    ))
+    assert plain.cr == "1 1 1 1 4" and plain.opts == ["SEED", "1"]
+    first = parser.parse_args(train_net.join_ratios(
+        ["--cr", "1", "1", "max", "1", "4", "--eval-only", "MODEL.WEIGHTS", "x.pth"]
+    ))
+    assert first.cr == "1 1 max 1 4" and first.opts == ["MODEL.WEIGHTS", "x.pth"]
+
+
+@pytest.mark.parametrize(
+    "ratios, named",
+    [
+        ("", "0 ratios"), ("1 1 1 1", "4 ratios"), ("1 1 1 1 1 1 1", "7 ratios"),
+        ("2 1 1 1 1 1", "'2'"), ("0 1 1 1 1", "'0'"), ("1 -1 1 1 1", "'-1'"),
+        ("1 .5 1 1 1", "'.5'"), ("1 nan 1 1 1", "'nan'"), ("1 inf 1 1 1", "'inf'"),
+        ("1 one 1 1 1", "'one'"), ("1 NaN 1 1 1", "'NaN'"), ("1 -inf 1 1 1", "'-inf'"),
+    ],
+)
+def test_bad_ratios_are_refused(train_net, command, tiny, capsys, ratios, named):
+    assert train_net.main(command("--cr", *ratios.split())) == 2
+    refused(capsys, tiny, named)
+
+
+def refused(capsys, tiny, named):
+    """One line on stderr that names the value; nothing written."""
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert len(lines) == 1 and named in lines[0]
+    assert not (tiny / "results").exists()
+
+
+def break_data(tiny, what):
+    """Damage the tiny dataset; returns what the refusal has to name."""
+    json_file = tiny / "boxes.json"
+    document = json.loads(json_file.read_text())
+    if what == "no json":
+        json_file.unlink()
+    elif what == "bad json":
+        json_file.write_text('{"images": [')
+    elif what == "no images":
+        json_file.write_text(json.dumps({**document, "images": [], "annotations": []}))
+    elif what == "image missing":
+        (tiny / "images" / "2.png").unlink()
+        return "2.png"
+    elif what == "image corrupt":
+        (tiny / "images" / "2.png").write_bytes(b"not an image")
+        return "2.png"
+    elif what == "one class":
+        for annotation in document["annotations"]:
+            annotation["category_id"] = 9
+        json_file.write_text(json.dumps({**document, "categories": document["categories"][1:]}))
+        return "NUM_CLASSES"
+    elif what == "no folder":
+        (tiny / "images").rename(tiny / "moved")
+        return "images"
+    return "boxes"
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["no json", "bad json", "no images", "image missing", "image corrupt", "one class",
+     "no folder"],
+)
+def test_bad_data_is_refused(train_net, command, tiny, capsys, what):
+    named = break_data(tiny, what)
+    assert train_net.main(command()) == 2
+    refused(capsys, tiny, named)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", "half", "wider"])
+def test_bad_weights_are_refused(train_net, command, tiny, capsys, content):
+    path = tiny / "weights.pth"
+    opts, named = [], "weights.pth"
+    if content is None:
+        path.unlink()
+    elif content == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif content == "wider":
+        opts, named = ["MODEL.ROI_BOX_HEAD.FC_DIM", "16"], "roi_heads.box_head.fc1"
+    else:
+        path.write_bytes(content)
+    assert train_net.main(command(opts=opts)) == 2
+    refused(capsys, tiny, named)
+
+
+@pytest.mark.parametrize(
+    "opts, named",
+    [
+        (["MODEL.RPN.NMS_TRESH", "0.5"], "NMS_TRESH"),
+        (["MODEL.MASK_ON", "True"], "MASK_ON"),
+        (["MODEL.RESNETS.DEPTH", "fifty"], "DEPTH"),
+        (["MODEL.RESNETS.DEPTH"], "DEPTH"),
+        (["TEST.AUG.ENABLED", "True"], "TEST.AUG"),
+        (["MODEL.WEIGHTS", ""], "MODEL.WEIGHTS"),
+        (["DATASETS.TEST", "('coco_2017_vall',)"], None),
+    ],
+)
+def test_bad_configurations_are_refused(train_net, command, tiny, capsys, opts, named):
+    arguments = command(opts=opts)
+    if named is None:  # the flag wins over DATASETS.TEST: leave it out
+        start = arguments.index("--test-data")
+        del arguments[start:start + 3]
+        named = "coco_2017_vall"
+    assert train_net.main(arguments) == 2
+    refused(capsys, tiny, named)
+
+
+def test_a_device_that_is_not_there_is_refused(train_net, command, tiny, capsys):
+    arguments = command()
+    arguments[arguments.index("cpu")] = "cuda:77"
+    assert train_net.main(arguments) == 2
+    refused(capsys, tiny, "cuda:77")
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(train_net, command, tiny, capsys):
+    (tiny / "results").write_text("a file, not a folder")
+    assert train_net.main(command()) == 2
+    assert "results" in capsys.readouterr().err
+    assert (tiny / "results").read_text() == "a file, not a folder"
+
+
+def test_trains_then_evaluates_and_resumes(train_net, command, tiny, capsys):
+    train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
+    opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2",
+            "OUTPUT_DIR", str(tiny / "out")]
+    assert train_net.main(command(*train, opts=opts)) == 0
+    assert len(load_results(tiny / "results")) == 1
+    assert train_net.main(command("--resume", "--eval-only", opts=opts)) == 0
+    assert len(load_results(tiny / "results")) == 1  # the same weights, so the same name
+
+
+def test_help_takes_less_than_a_second():
+    command = [sys.executable, "tools/train_net.py", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert "--cr" in done.stdout
+    assert min(seconds) < 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and there is none here")
+def test_gpu_gives_the_cpus_numbers(train_net, command, tiny):
+    assert train_net.main(command("--cr", "1", "2", "4", "2", "1")) == 0
+    (cpu,) = load_results(tiny / "results")
+    arguments = command("--cr", "1", "2", "4", "2", "1")
+    arguments[arguments.index("cpu")] = "cuda"
+    assert train_net.main(arguments) == 0
+    (gpu,) = load_results(tiny / "results")
+    assert gpu["results"]["bbox"]["AP"] == pytest.approx(cpu["results"]["bbox"]["AP"], abs=0.1)

@@ -257,6 +257,32 @@ def _are_ratios(cr: Any) -> bool:
     )
 
 
+def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any] | None:
+    """The result of the same evaluation with every ratio at 1, somewhere below ``folder``.
+
+    The clean pyramid gives one answer in both scopes, so either will do. None for a clean
+    ``result`` itself, and where there is none.
+    """
+    clean = dict.fromkeys(LEVELS, 1)
+    if result["setting"]["cr"] == clean:
+        return None
+    for scope in SCOPES:
+        name = result_name({**result, "setting": make_setting(clean, scope)})
+        for file in sorted(Path(folder).rglob(name)):
+            return _load_file(file)
+    return None
+
+
+def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
+    """One line: how far each overall number lies from the clean one, in points."""
+    changes = [
+        f"{key} {results['bbox'][key] - clean['bbox'][key]:+.1f}"
+        for key in OVERALL
+        if results["bbox"].get(key) is not None and clean["bbox"].get(key) is not None
+    ]
+    return "against the clean pyramid: " + ", ".join(changes)
+
+
 def format_table(results: Mapping[str, Mapping[str, float | None]]) -> str:
     """``results`` as text: the overall AP, then each class, three to a row; "-" is no value."""
     bbox = results["bbox"]

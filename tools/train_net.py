@@ -143,6 +143,11 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
 
     if args.resume:
         return last_path(Path(cfg.OUTPUT_DIR))
+    if cfg.MODEL.WEIGHTS.startswith("detectron2://ImageNetPretrained/"):
+        raise InputError(
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is a backbone, which starts a training; to "
+            f"evaluate, give a trained detector (see {args.config_file})"
+        )
     if cfg.MODEL.WEIGHTS:
         return resolve_weights(cfg.MODEL.WEIGHTS)
     if args.config_file is None:
@@ -167,10 +172,7 @@ def train(args: argparse.Namespace, cfg, engine) -> Path:
     check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if cfg.MODEL.WEIGHTS:
         load_weights(engine.model, resolve_weights(cfg.MODEL.WEIGHTS), require_all=False)
-    try:
-        return train_model(cfg, engine.model, dataset, resume=args.resume)
-    finally:
-        engine.model.eval()
+    return train_model(cfg, engine.model, dataset, resume=args.resume)
 
 
 def evaluate(
@@ -201,11 +203,14 @@ def evaluate(
 
 
 def report(result: dict, folder: str) -> None:
-    """Write the JSON; print the AP table to stdout."""
-    from detectron2_patch.results import format_table, write_result
+    """Write the JSON; print the AP table to stdout, and what the clean pyramid had."""
+    from detectron2_patch.results import find_clean, format_change, format_table, write_result
 
     path = write_result(result, folder)
     print(format_table(result["results"]))
+    clean = find_clean(result, folder)
+    if clean is not None:
+        print(f"\n{format_change(result['results'], clean['results'])}")
     logger.info("wrote %s", path)
 
 

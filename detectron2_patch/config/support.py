@@ -84,7 +84,6 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.REFERENCE_WORLD_SIZE": (0,),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
-    "SOLVER.AMP.ENABLED": (False,),
     "TEST.EXPECTED_RESULTS": ([],),
     "TEST.EVAL_PERIOD": (0,),
     "TEST.AUG.ENABLED": (False,),

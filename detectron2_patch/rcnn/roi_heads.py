@@ -55,7 +55,7 @@ class BoxPredictor(nn.Module):
         init_normal(self.bbox_pred, 0.001)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_score(x), self.bbox_pred(x)
+        return self.cls_score(x).float(), self.bbox_pred(x).float()
 
 
 class ROIHeads(nn.Module):
@@ -128,8 +128,8 @@ class ROIHeads(nn.Module):
     ) -> Detections:
         """Threshold, NMS within each class, the best ``DETECTIONS_PER_IMAGE`` of one image."""
         finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
-        scores, boxes = scores[finite, :-1], boxes[finite].view(int(finite.sum()), -1, 4)
-        boxes = box.clip(boxes, image_size)
+        scores, boxes = scores[finite, :-1], boxes[finite]
+        boxes = box.clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), image_size)
         row, classes = torch.nonzero(scores > self.cfg.SCORE_THRESH_TEST, as_tuple=True)
         boxes = boxes[row, classes if boxes.shape[1] > 1 else 0]
         scores = scores[row, classes]
@@ -175,7 +175,7 @@ class ROIHeads(nn.Module):
         pooled = self.pool(features, [part[0] for part in samples])
         logits, deltas = self.box_predictor(self.box_head(pooled))
         objects = torch.nonzero(classes < self.cfg.NUM_CLASSES).flatten()
-        deltas = deltas.view(len(deltas), -1, 4)
+        deltas = deltas.view(len(deltas), deltas.shape[1] // 4, 4)
         column = classes[objects] if deltas.shape[1] > 1 else 0
         wanted = box.encode(boxes[objects], truth[objects], head.BBOX_REG_WEIGHTS)
         location = smooth_l1(deltas[objects, column], wanted, head.SMOOTH_L1_BETA)

@@ -31,7 +31,9 @@ class RPNHead(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """A map ``(N, C, H, W)`` to logits ``(N, H W A)`` and deltas ``(N, H W A, 4)``."""
         hidden = F.relu(self.conv(feature))
-        logits, deltas = self.objectness_logits(hidden), self.anchor_deltas(hidden)
+        # float: in a training with mixed precision, boxes need all their digits
+        logits = self.objectness_logits(hidden).float()
+        deltas = self.anchor_deltas(hidden).float()
         n, _, h, w = deltas.shape
         return (
             logits.permute(0, 2, 3, 1).flatten(1),  # (N, A, H, W) -> (N, H W A)

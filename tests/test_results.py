@@ -19,7 +19,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.results import (
     check_folder,
-    format_table,
+    find_clean,
     load_results,
     make_result,
     make_setting,
@@ -236,22 +236,11 @@ def test_a_full_disk_shows_before_the_work(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_table():
-    bbox = {**BBOX, "AP-a|b": 1.0, "AP-long name": None, "AP-d": 100.0}
-    assert format_table({"bbox": bbox}).splitlines() == [
-        "| AP     | AP50   | AP75   | APs | APm    | APl   |",
-        "| ------ | ------ | ------ | --- | ------ | ----- |",
-        "| 41.250 | 60.000 | 44.000 | -   | 30.500 | 0.333 |",
-        "",
-        "| class | AP      | class | AP    | class     | AP |",
-        "| ----- | ------- | ----- | ----- | --------- | -- |",
-        "| cell  | 41.250  | a\\|b  | 1.000 | long name | -  |",
-        "| d     | 100.000 |       |       |           |    |",
-    ]
-
-
-def test_table_without_classes():
-    assert (
-        format_table({"bbox": {"AP": 1.0}}).splitlines()[2]
-        == "| 1.000 | -    | -    | -   | -   | -   |"
-    )
+def test_the_clean_result_is_found_anywhere_below_and_in_either_scope(tmp_path):
+    clean = make(cr=(1,) * 5, scope="rpn")
+    assert find_clean(make(), tmp_path) is None
+    write_result(clean, tmp_path / "demo")
+    for scope in ("rpn", "pyramid"):
+        assert find_clean(make(scope=scope), tmp_path) == clean
+    assert find_clean(make(sha="other weights"), tmp_path) is None
+    assert find_clean(clean, tmp_path) is None

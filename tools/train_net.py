@@ -204,7 +204,8 @@ def evaluate(
 
 def report(result: dict, folder: str) -> None:
     """Write the JSON; print the AP table to stdout, and what the clean pyramid had."""
-    from detectron2_patch.results import find_clean, format_change, format_table, write_result
+    from detectron2_patch.results import find_clean, write_result
+    from detectron2_patch.tables import format_change, format_table
 
     path = write_result(result, folder)
     print(format_table(result["results"]))

@@ -80,7 +80,7 @@ def render(split: str, index: int) -> tuple[np.ndarray, list[dict]]:
                 owner[mask] = len(drawn)
                 drawn.append(Drawn(kind, int(mask.sum())))
                 break
-    noise = draw.uniform(-6, 6, SIDE, SIDE, 1)
+    noise = draw.uniform(-5, 5, SIDE, SIDE, 1)
     return np.clip(canvas + noise, 0, 255).astype(np.uint8), describe(owner, drawn)
 
 
@@ -124,8 +124,8 @@ def fits(mask: Mask, owner: np.ndarray, drawn: list[Drawn]) -> bool:
 
 def paint(draw: Draw, kind: int, extent: float, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Colours ``(n, 3)`` at the shape's coordinates: two tones in the class's texture."""
-    base = np.array(HUES[kind]) + draw.uniform(-40, 40, 3)
-    contrast = draw.uniform(0.45, 0.75)
+    base = np.array(HUES[kind]) + draw.uniform(-30, 30, 3)
+    contrast = draw.uniform(0.76, 0.9)
     cells = max(2.0, min(6.0, extent / 12)) * draw.uniform(0.8, 1.2)
     along, across = np.floor((u + 1) * cells), np.floor((v + 1) * cells)
     pattern = (across, along + across, along, 0 * along)[kind % 4]

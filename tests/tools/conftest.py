@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ def load_tool(name):
 @pytest.fixture
 def train_net():
     return load_tool("train_net")
+
+
+@pytest.fixture
+def visualize(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))  # it imports train_net, as a script would
+    yield load_tool("visualize")
+    sys.modules.pop("train_net", None)
 
 
 @pytest.fixture

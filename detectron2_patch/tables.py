@@ -1,0 +1,50 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2_patch.evaluation import OVERALL
+
+
+def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
+    """One line: how far each overall number lies from the clean one, in points."""
+    changes = [
+        f"{key} {results['bbox'][key] - clean['bbox'][key]:+.1f}"
+        for key in OVERALL
+        if results["bbox"].get(key) is not None and clean["bbox"].get(key) is not None
+    ]
+    return "against the clean pyramid: " + ", ".join(changes)
+
+
+def format_table(results: Mapping[str, Mapping[str, float | None]]) -> str:
+    """``results`` as text: the overall AP, then each class, three to a row; "-" is no value."""
+    bbox = results["bbox"]
+    overall = _grid([list(OVERALL), [_percent(bbox.get(key)) for key in OVERALL]])
+    cells = [
+        cell
+        for key, value in bbox.items()
+        if key.startswith("AP-")
+        for cell in (" ".join(key[3:].split()).replace("|", "\\|"), _percent(value))
+    ]
+    if not cells:
+        return overall
+    width = min(6, len(cells))
+    cells += [""] * (-len(cells) % width)
+    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
+    return overall + "\n\n" + _grid([["class", "AP"] * (width // 2), *rows])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _grid(rows: list[list[str]]) -> str:
+    """Rows in Markdown, the first as the head."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
+        for row in rows
+    )

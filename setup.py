@@ -7,7 +7,7 @@ ROOT = Path(__file__).parent
 setup(
     name="detectron2-patch",
     version="0.1.0",
-    description="Which levels of a detector's feature pyramid matter, and how little has to be sent",
+    description="Which levels of a detector's feature pyramid matter, and how little to send",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

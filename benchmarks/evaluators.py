@@ -43,7 +43,8 @@ def main() -> None:
     count = sum(len(one["boxes"]) for one in detections)
     print(f"{dataset.name}: {len(dataset.images)} images, {count} detections")
     for name, fast, slow in zip(NAMES, stats["hotcoco"], stats["pycocotools"]):
-        print(f"{name:6} {fast:.6f} {slow:.6f} {'equal' if f'{fast:.6f}' == f'{slow:.6f}' else 'DIFFERS'}")
+        equal = f"{fast:.6f}" == f"{slow:.6f}"
+        print(f"{name:6} {fast:.6f} {slow:.6f} {'equal' if equal else 'DIFFERS'}")
     print("seconds", {name: round(value, 3) for name, value in seconds.items()})
 
 

@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 
 from detectron2_patch.data.coco import CocoDataset, load_coco
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation import OVERALL, CocoEvaluator
-from detectron2_patch.evaluation import class_keys, coco_stats, evaluate_boxes
+from detectron2_patch.evaluation import (
+    OVERALL,
+    CocoEvaluator,
+    class_keys,
+    coco_stats,
+    evaluate_boxes,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "datasets"
 BACKENDS = ("hotcoco", "pycocotools")

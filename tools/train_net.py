@@ -161,7 +161,6 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
 
 def train(args: argparse.Namespace, cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint."""
-    import torch
 
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def load_cfg(config_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNod
     if config_file is not None:
         for path, content in _with_bases(Path(config_file), ()):
             _check_keys(content, cfg, str(path))
-            _merge(lambda: cfg.merge_from_other_cfg(CfgNode(content)), str(path))
+            _merge(cfg.merge_from_other_cfg, CfgNode(content), str(path))
     _merge_opts(cfg, list(opts))
     if cfg.VERSION != 2:
         raise InputError(f"VERSION is {cfg.VERSION}; only version 2 of detectron2's keys is read")
@@ -113,13 +113,13 @@ def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
     for key, value in zip(opts[::2], opts[1::2]):
         if key not in known:
             raise InputError(_unknown(key))
-        _merge(lambda: cfg.merge_from_list([key, value]), f"override {key} {value}")  # noqa: B023
+        _merge(cfg.merge_from_list, [key, value], f"override {key} {value}")
 
 
-def _merge(merge, where: str) -> None:
+def _merge(merge: Callable[[Any], None], what: Any, where: str) -> None:
     """yacs tells a wrong type over several lines: make it one."""
     try:
-        merge()
+        merge(what)
     except (ValueError, AssertionError, KeyError, SyntaxError) as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}") from error
 

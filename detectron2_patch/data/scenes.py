@@ -17,10 +17,11 @@ SIDE = 256  # pixels, both ways
 VISIBLE = 0.65  # no object is covered beyond this share of its own area
 # cosine and sine of eleven turns up to 90 degrees, exact by Pythagorean triples
 TURNS = [(1.0, 0.0), (40 / 41, 9 / 41), (12 / 13, 5 / 13), (15 / 17, 8 / 17), (4 / 5, 3 / 5),
-         (21 / 29, 20 / 29), (3 / 5, 4 / 5), (8 / 17, 15 / 17), (5 / 13, 12 / 13), (9 / 41, 40 / 41),
-         (0.0, 1.0)]
+         (21 / 29, 20 / 29), (3 / 5, 4 / 5), (8 / 17, 15 / 17), (5 / 13, 12 / 13),
+         (9 / 41, 40 / 41), (0.0, 1.0)]
 # shortest and longest extent in pixels, share of the objects
-SIZES = [((12, 22), 0.17), ((22, 36), 0.17), ((48, 104), 0.26), ((120, 200), 0.30), ((228, 262), 0.10)]
+SIZES = [((12, 22), 0.17), ((22, 36), 0.17), ((48, 104), 0.26), ((120, 200), 0.30),
+         ((228, 262), 0.10)]
 
 Mask = np.ndarray
 Shape = Callable[[np.ndarray, np.ndarray], Mask]
@@ -88,14 +89,19 @@ def sizes(draw: Draw) -> list[float]:
     """Extents of three to nine objects; at most one of the largest kind."""
     extents: list[float] = []
     for _ in range(3 + draw.integer(7)):
-        chance = draw.uniform(0, 1)
-        for (low, high), share in SIZES:
-            chance -= share
-            if chance < 0:
-                break
+        low, high = pick_size(draw.uniform(0, 1))
         if low < 200 or all(extent < 200 for extent in extents):
             extents.append(draw.uniform(low, high))
     return extents
+
+
+def pick_size(chance: float) -> tuple[int, int]:
+    """The entry of ``SIZES`` at ``chance``, from 0 to 1, along their shares."""
+    for extents, share in SIZES:
+        chance -= share
+        if chance < 0:
+            return extents
+    return SIZES[-1][0]
 
 
 def place(draw: Draw, kind: int, extent: float) -> tuple[Mask, np.ndarray, np.ndarray]:

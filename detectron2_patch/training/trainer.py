@@ -72,7 +72,7 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
 
     _prepare(folder, start)
     metrics = Metrics(folder / "metrics.json", solver_cfg.MAX_ITER)
-    # Channels last trains a sixth faster on a CPU; evaluation needs detectron2's layout for its bits.
+    # A CPU trains a sixth faster with channels last; evaluation goes back, for detectron2's bits.
     model.train().to(memory_format=torch.channels_last)
     stream = batches(cfg, dataset, seed, start)
     logger.info("training on %s from iteration %d, seed %d", dataset.name, start, seed)

@@ -36,7 +36,7 @@ def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True
     fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
     for name, value in fitting.items():
         if not torch.isfinite(value).all():
-            raise InputError(f"weights {path}: {name} holds NaN or infinity; use another checkpoint")
+            raise InputError(f"weights {path}: {name} holds NaN or infinity; use another file")
     lacking = [k for k in wanted if k not in fitting and not k.endswith(COUNTERS)]
     if lacking and (require_all or len(fitting) == 0):
         raise InputError(f"weights {path} don't fit the configuration: "

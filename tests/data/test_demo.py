@@ -10,7 +10,10 @@ from detectron2_patch.data.coco import load_coco
 from detectron2_patch.errors import InputError
 
 # Of the first six scenes of each split: pixels and annotations. They change with VERSION only.
-DIGESTS = {"train": "9e7aa9333da759d3b1afec8326db3df71957f59b983b552a4a0a11f3d96632bf", "val": "02071b69151a0a0569d22d647c8efcf6e5854c7d750aa06ad55fb64b69c9abaf"}
+DIGESTS = {
+    "train": "9e7aa9333da759d3b1afec8326db3df71957f59b983b552a4a0a11f3d96632bf",
+    "val": "02071b69151a0a0569d22d647c8efcf6e5854c7d750aa06ad55fb64b69c9abaf",
+}
 
 
 @pytest.fixture

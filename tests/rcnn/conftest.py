@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-
 # A detector small enough for a test: the real modules, few channels, small images.
 SMALL = {
     "MODEL.DEVICE": "cpu",

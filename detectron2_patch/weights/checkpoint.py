@@ -1,44 +1,31 @@
-"""Checkpoint files as tensors by name. Loading a pickle runs code; nothing here does."""
+"""Checkpoint files as tensors by name. Loading a pickle can run code; nothing here does."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.weights.names import from_caffe2, is_caffe2
+from detectron2_patch.weights.arrays import ArrayUnpickler, PickledArray, RefusedGlobal
+from detectron2_patch.weights.names import to_detectron2
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before
-
-_NUMPY_MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray",
-                  "numpy.core.numeric", "numpy._core.numeric")
-_NUMPY_NAMES = ("ndarray", "dtype", "_reconstruct", "scalar", "_frombuffer")
-_ADMITTED = {("collections", "OrderedDict"), ("_codecs", "encode")} | {
-    (module, name) for module in _NUMPY_MODULES for name in _NUMPY_NAMES
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain containers, and refuses all else before it can run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which may run code")
-        return super().find_class(module, name)
+PICKLE_STARTS = (b"\x80", b"(", b"}", b"c")  # protocols from 2 on; a dict or OrderedDict before
+PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
+REFUSED_BY_TORCH = re.compile(r"(?:GLOBAL|Unsupported class) ([\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, from ``.pth`` and zoo ``.pkl`` files, told by their content.
+    """Tensors by detectron2's names, on the CPU, from ``.pth`` and zoo ``.pkl`` files.
 
-    A training's other parts (optimizer, iteration) are left out; Caffe2's names become
-    detectron2's.
+    The content says which of the two a file is, not its ending. A training's other parts
+    (optimizer, iteration) are left out; Caffe2's names become detectron2's. Tensors of a
+    ``.pth`` are mapped from the file, not read.
 
     Raises:
         InputError: the file is missing, damaged, no checkpoint, or a pickle that asks for
@@ -46,52 +33,69 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
-            content = _read(file)
-    except InputError:
-        raise
+        return to_detectron2(_tensors(_unwrap(_read(path))))
+    except InputError as error:
+        raise InputError(f"weights {path} {error}") from error
+    except RefusedGlobal as error:
+        raise InputError(_refusal(path, str(error))) from error
     except OSError as error:
         raise InputError(
-            f"cannot read weights {path}: {error.strerror}; check MODEL.WEIGHTS"
+            f"cannot read weights {path}: {error.strerror or error}; check MODEL.WEIGHTS"
         ) from error
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        text = " ".join(str(error).split())
+        if refused := REFUSED_BY_TORCH.search(text):
+            raise InputError(_refusal(path, refused[1])) from error
+        reason = text.rpartition("WeightsUnpickler error: ")[2][:160] or type(error).__name__
         raise InputError(
-            f"weights {path} can't be loaded: {_reason(error)}; fetch the file again"
+            f"weights {path} are damaged or no checkpoint: {reason}; delete the file and fetch "
+            "it again"
         ) from error
-    return _tensors(content, path)
 
 
-def _read(file: BinaryIO) -> Any:
-    start = file.read(len(LEGACY_MAGIC))
-    file.seek(0)
+def _read(path: Path) -> Any:
+    """What the file holds, arrays as tensors (torch) or ``PickledArray`` (pickle)."""
+    with open(path, "rb") as file:
+        start = file.read(256)
+        file.seek(0)
+        if start.startswith(ZIP_MAGIC):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if start.startswith(LEGACY_MAGIC):
+            return torch.load(file, map_location="cpu", weights_only=True)
+        if start.startswith(PICKLE_STARTS):
+            return ArrayUnpickler(file).load()
     if not start:
-        raise pickle.UnpicklingError("the file is empty")
-    if start.startswith(ZIP_MAGIC) or start == LEGACY_MAGIC:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    return ArrayUnpickler(file, encoding="latin1").load()  # Python 2 wrote the oldest
+        raise InputError("are an empty file; delete it and fetch it again")
+    if start.lstrip().lower().startswith(PAGE_STARTS):
+        raise InputError("are a web page, not a checkpoint; delete it and fetch the file itself")
+    raise InputError("are no checkpoint; give a .pth or .pkl file with detectron2's names")
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, short; of torch's long advice only the global that it refused."""
-    text = " ".join(str(error).split())
-    refused = re.search(r"GLOBAL (\S+)", text)
-    if refused:
-        return f"it asks for {refused[1]}, which may run code"
-    return text[:160] or type(error).__name__
-
-
-def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint: bare, or under ``model`` (zoo, trainings) or ``blobs``."""
-    for key in ("model", "blobs"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    tensors = {}
+def _unwrap(content: Any) -> dict:
+    """The state dict: bare, or under ``model`` (zoo, trainings) or ``blobs`` (Caffe2)."""
     if isinstance(content, dict):
-        for name, value in content.items():
-            if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
-                value = torch.from_numpy(np.ascontiguousarray(value))
-            if isinstance(name, str) and isinstance(value, Tensor):
-                tensors[name] = value
+        for key in ("model", "blobs"):
+            if isinstance(content.get(key), dict):
+                return content[key]
+        return content
+    raise InputError("hold no tensors by name; give a checkpoint with detectron2's names")
+
+
+def _tensors(state: dict) -> dict[str, Tensor]:
+    tensors = {}
+    for name in list(state):
+        value = state.pop(name)  # one by one, so that no file is twice in memory
+        if isinstance(value, PickledArray):
+            value = value.tensor()
+        if isinstance(name, str) and isinstance(value, Tensor):
+            tensors[name] = value
     if not tensors:
-        raise InputError(f"weights {path} hold no tensors by name; give a detectron2 checkpoint")
-    return from_caffe2(tensors) if is_caffe2(tensors) else tensors
+        raise InputError("hold no tensors by name; give a checkpoint with detectron2's names")
+    return tensors
+
+
+def _refusal(path: Path, name: str) -> str:
+    return (
+        f"weights {path} are refused: they ask for {name}, which could run code (nothing was run); "
+        "save the tensors alone, as torch.save({'model': model.state_dict()}, FILE)"
+    )

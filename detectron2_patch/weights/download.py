@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import cache_dir
-from detectron2_patch.progress import progress
+from detectron2_patch.weights.transfer import NETWORK_ERRORS, explain, transfer
 
 logger = logging.getLogger(__name__)
 ZOO = "detectron2://"
 ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
-TRIES = 4
-TIMEOUT = 30  # seconds without a byte
-BLOCK = 1 << 18
+HEURISTICS = "?matching_heuristics=True"  # detectron2's wish for what load_weights does anyway
 
 
 def resolve_weights(name: str) -> Path:
@@ -28,16 +26,17 @@ def resolve_weights(name: str) -> Path:
     Raises:
         InputError: no such file, an address that can't be fetched, or another scheme.
     """
-    if name.startswith(ZOO):
-        return fetch(ZOO_ADDRESS + name.removeprefix(ZOO))
-    scheme, separator, _ = name.partition("://")
-    if separator and scheme != "https":
-        raise InputError(
-            f"MODEL.WEIGHTS {name!r} has the scheme {scheme}; give a path, https:// or {ZOO}"
-        )
+    plain = name.removesuffix(HEURISTICS)
+    if plain.startswith(ZOO):
+        return fetch(ZOO_ADDRESS + plain.removeprefix(ZOO))
+    scheme, separator, _ = plain.partition("://")
+    if separator and scheme.lower() == "https":
+        return fetch(plain)
     if separator:
-        return fetch(name)
-    path = Path(name).expanduser()
+        raise InputError(
+            f"MODEL.WEIGHTS {name} has the scheme {scheme}; give a path, https:// or {ZOO}"
+        )
+    path = Path(plain).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise InputError(f"MODEL.WEIGHTS {name} {what}; give a checkpoint file")
@@ -47,72 +46,71 @@ def resolve_weights(name: str) -> Path:
 def fetch(address: str) -> Path:
     """The cached file of ``address``; an interrupted download goes on where it stopped.
 
-    A file that detectron2 has in its own cache is taken from there.
+    A zoo file that detectron2 has in its own cache is taken from there. Of several processes
+    that want one file, one fetches it and the others wait.
 
     Raises:
         InputError: it can't be fetched; the line says where to put the file by hand.
     """
-    parts = urlsplit(address)
-    place = f"{parts.netloc.replace(':', '_')}{parts.path}".replace("..", "_")
-    path = cache_dir("weights", place)
-    if path.is_file():
-        return path
-    theirs = _detectron2_cache(parts.path)
-    if theirs.is_file():
-        return theirs
-    partial = path.with_name(f".{path.name}.part")
+    path = cached_path(address)
+    for present in (path, *_detectron2_copy(address)):
+        if present.is_file():
+            return present
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in reversed(range(TRIES)):
-            try:
-                _download(address, partial)
-                break
-            except urllib.error.HTTPError:
-                raise
-            except (urllib.error.URLError, TimeoutError, ConnectionError, EOFError) as error:
-                if left == 0 or not partial.exists():
-                    raise
-                logger.warning("%s: %s; trying again", address, error)
-                time.sleep(1)
-        os.replace(partial, path)
-    except (OSError, EOFError) as error:
-        reason = " ".join(str(error).split())
+        with _only_one(path):
+            if not path.is_file():  # another process may have been faster
+                partial = path.with_name(f".{path.name}.part")
+                transfer(address, partial)
+                os.replace(partial, path)
+    except NETWORK_ERRORS as error:
         raise InputError(
-            f"cannot fetch {address}: {reason}; without a network, put the file at {path}"
+            f"cannot fetch {address}: {explain(error)}; without a network, put the file at {path}"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; set DETECTRON2_PATCH_CACHE to a "
+            "folder that can be written and has space"
         ) from error
     return path
 
 
-def _detectron2_cache(place: str) -> Path:
-    base = os.environ.get("FVCORE_CACHE") or Path.home() / ".torch" / "iopath_cache"
-    return Path(base).expanduser() / place.lstrip("/")
-
-
-def _download(address: str, partial: Path) -> None:
-    """Append to ``partial`` what it lacks of ``address``.
+def cached_path(address: str) -> Path:
+    """Where the file of an address is kept: by host and path, and apart for each query.
 
     Raises:
-        EOFError: the connection closed before all had come.
+        InputError: the address has no host or names no file.
     """
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing beyond: whole already, or not that file's part
-            partial.unlink()
-            return _download(address, partial)
-        raise
-    with response:
-        if response.status != 206:  # the server sends all of it again
-            have = 0
-        size = int(response.headers["Content-Length"]) + have
-        with open(partial, "ab" if have else "wb") as file, progress(
-            total=size, initial=have, desc=f"fetching {Path(address).name}", unit="B",
-            unit_scale=True,
-        ) as bar:
-            while block := response.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
-    if partial.stat().st_size < size:
-        raise EOFError(f"the connection closed after {partial.stat().st_size} of {size} bytes")
+        parts = urlsplit(address)
+        host = "_".join(str(part) for part in (parts.hostname, parts.port) if part)
+    except ValueError:  # a port that is no number, an unclosed bracket
+        host = ""
+    *folders, file = parts.path.replace("..", "_").split("/") if host else [""]
+    if not file:
+        raise InputError(f"MODEL.WEIGHTS {address} names no file; give the address of a checkpoint")
+    if parts.query:
+        file = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:12]}-{file}"
+    return cache_dir("weights", host, *folders, file)
+
+
+def _detectron2_copy(address: str) -> list[Path]:
+    """Where an installed detectron2 (iopath) keeps a file of the zoo."""
+    if not address.startswith(ZOO_ADDRESS):
+        return []  # its cache leaves out the host, so another's file could lie there
+    base = os.environ.get("FVCORE_CACHE") or Path.home() / ".torch" / "iopath_cache"
+    return [Path(base).expanduser() / urlsplit(address).path.lstrip("/")]
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the lock of ``path``. It goes with the process, so a kill leaves nothing locked."""
+    import fcntl  # missing on Windows, where paths still work
+
+    with open(path.with_name(f".{path.name}.lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for the process that is fetching %s", path.name)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.weights.checkpoint import read_checkpoint
-from detectron2_patch.weights.names import PREFIX
+from detectron2_patch.weights.names import match_by_ending
 
 logger = logging.getLogger(__name__)
-# Names that some files have and no model needs, or the other way round.
-COUNTERS = ".num_batches_tracked"
-DERIVED = ("pixel_mean", "pixel_std", "proposal_generator.anchor_generator.cell_anchors")
 FEW = 3
+COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
+DERIVED = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # the configuration's
+STATISTICS = {".running_mean": torch.zeros_like, ".running_var": torch.ones_like}
+CLASS_SCORES = "roi_heads.box_predictor.cls_score.bias"
+BACKBONE = "backbone.bottom_up."
 
 
 def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True) -> list[str]:
@@ -30,36 +32,56 @@ def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True
         the names that were not loaded, empty with ``require_all``.
 
     Raises:
-        InputError: parameters are missing, have other shapes, or hold NaN or infinity.
+        InputError: parameters are missing, have other shapes, or hold NaN or infinity. The
+            model is then as it was.
     """
-    given, wanted = _to_model_names(read_checkpoint(path), model), model.state_dict()
-    fitting = {k: v for k, v in given.items() if k in wanted and v.shape == wanted[k].shape}
-    for name, value in fitting.items():
-        if not torch.isfinite(value).all():
-            raise InputError(f"weights {path}: {name} holds NaN or infinity; use another file")
-    lacking = [k for k in wanted if k not in fitting and not k.endswith(COUNTERS)]
-    if lacking and (require_all or len(fitting) == 0):
-        raise InputError(f"weights {path} don't fit the configuration: "
-                         f"{_describe(lacking, given, wanted)}")
+    wanted = model.state_dict()
+    given = _prepare(read_checkpoint(path), wanted)
+    fitting = {
+        name: tensor.to(wanted[name].dtype)
+        for name, tensor in given.items()
+        if name in wanted and tensor.shape == wanted[name].shape
+    }
+    lacking = [name for name in wanted if name not in fitting and not name.endswith(COUNTERS)]
+    if lacking and (require_all or not fitting):
+        raise InputError(
+            f"weights {path} don't fit the configuration: {_describe(lacking, given, wanted)}"
+            f"{_hint(given, wanted)}"
+        )
+    for name, tensor in fitting.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"weights {path}: {name} holds NaN or infinity; use another checkpoint"
+            )
     if lacking:
-        logger.warning("%s: %d of %d tensors are not in the file or have another shape and start "
-                       "at random: %s", path, len(lacking), len(wanted), _few(lacking))
-    unused = [k for k in given if k not in wanted and not k.endswith(COUNTERS)]
+        logger.warning(
+            "%s: %d of the model's %d tensors start at random: %s",
+            path, len(lacking), len(wanted), _describe(lacking, given, wanted),
+        )
+    unused = [name for name in given if name not in wanted and not name.endswith(COUNTERS)]
     if unused:
-        logger.warning("%s: %d tensors have no place in the model: %s",
-                       path, len(unused), _few(unused))
+        logger.warning("%s: %d tensors have no place in the model: %s%s", path, len(unused),
+                       ", ".join(unused[:FEW]), " …" if len(unused) > FEW else "")
     model.load_state_dict(fitting, strict=False)
     return lacking
 
 
-def _to_model_names(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Put a bare backbone's names where the detector has its backbone; drop derived tensors."""
-    names = set(model.state_dict())
-    return {
-        PREFIX + name if name not in names and PREFIX + name in names else name: tensor
-        for name, tensor in tensors.items()
-        if not name.startswith(DERIVED)
+def _prepare(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors under the model's names, folded norms completed."""
+    tensors = {
+        name: tensor for name, tensor in tensors.items()
+        if not any(derived in name for derived in DERIVED)
     }
+    if not any(name in wanted for name in tensors):  # a part saved on its own
+        tensors = match_by_ending(tensors, wanted)
+    # Caffe2 folded the statistics into scale and shift: mean 0 and variance 1, as detectron2
+    # sets them. A file that has statistics at all has to have every one.
+    if not any(name.endswith(tuple(STATISTICS)) for name in tensors):
+        for name in wanted:
+            norm, dot, parameter = name.rpartition(".")
+            if dot + parameter in STATISTICS and f"{norm}.weight" in tensors:
+                tensors[name] = STATISTICS[dot + parameter](wanted[name])
+    return tensors
 
 
 def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
@@ -69,10 +91,15 @@ def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Te
         for name in lacking[:FEW]
     ]
     more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
-    heads = all(".box_predictor." in name for name in lacking)
-    hint = "; set MODEL.ROI_HEADS.NUM_CLASSES to the checkpoint's classes" if heads else ""
-    return "; ".join(parts) + more + hint
+    return "; ".join(parts) + more
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:FEW]) + (" …" if len(names) > FEW else "")
+def _hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """What to do about the commonest misfits."""
+    if all(name.startswith(BACKBONE) or name not in wanted for name in given):
+        return "; the file holds no detector (a backbone starts a training, with --train)"
+    ours, theirs = wanted.get(CLASS_SCORES), given.get(CLASS_SCORES)
+    if ours is not None and theirs is not None and ours.shape != theirs.shape:
+        classes = theirs.numel() - 1  # the last is the background
+        return f"; the file's detector has {classes} classes: set MODEL.ROI_HEADS.NUM_CLASSES"
+    return ""

@@ -1,66 +1,106 @@
-"""Backbone names of Caffe2's ImageNet files, in detectron2's spelling.
+"""Other files' parameter names, in detectron2's spelling.
 
-``res2_0_branch2a_w`` is the first convolution's weight in the first block of res2;
-``…_bn_s`` and ``…_bn_b`` are the scale and the shift of its norm.
+Caffe2 joins by underscores: ``res2_0_branch2a_w`` is the first convolution's weight in the first
+block of res2, ``res2_0_branch2a_bn_s`` and ``…_bn_b`` are the scale and the shift of its norm.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-PREFIX = "backbone.bottom_up."
-_BRANCHES = {"branch1": "shortcut", "branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3"}
-_SUFFIXES = {
+_BOTTOM_UP = "backbone.bottom_up."
+_RPN = "proposal_generator.rpn_head."
+_CLASSES = "roi_heads.box_predictor.cls_score"
+_BOXES = "roi_heads.box_predictor.bbox_pred"
+
+# Caffe2's layers; the RPN's are named after the level they were first made for.
+_LAYERS = [
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"(?:res_)?conv1", _BOTTOM_UP + "stem.conv1"),
+        (r"(res[2-5])_(\d+)_branch1", _BOTTOM_UP + r"\1.\2.shortcut"),
+        (r"(res[2-5])_(\d+)_branch2a", _BOTTOM_UP + r"\1.\2.conv1"),
+        (r"(res[2-5])_(\d+)_branch2b", _BOTTOM_UP + r"\1.\2.conv2"),
+        (r"(res[2-5])_(\d+)_branch2c", _BOTTOM_UP + r"\1.\2.conv3"),
+        (r"fpn_inner_res([2-5])_\d+_sum(?:_lateral)?", r"backbone.fpn_lateral\1"),
+        (r"fpn_res([2-5])_\d+_sum", r"backbone.fpn_output\1"),
+        (r"conv_rpn_fpn2", _RPN + "conv"),
+        (r"rpn_cls_logits_fpn2", _RPN + "objectness_logits"),
+        (r"rpn_bbox_pred_fpn2", _RPN + "anchor_deltas"),
+        (r"fc6", "roi_heads.box_head.fc1"),
+        (r"fc7", "roi_heads.box_head.fc2"),
+        (r"cls_score", _CLASSES),
+        (r"bbox_pred", _BOXES),
+    )
+]
+_PARAMETERS = {
     "w": "weight",
+    "b": "bias",
     "bn_s": "norm.weight",
     "bn_gamma": "norm.weight",
+    "gn_s": "norm.weight",
     "bn_b": "norm.bias",
     "bn_beta": "norm.bias",
+    "gn_b": "norm.bias",
     "bn_rm": "norm.running_mean",
     "bn_running_mean": "norm.running_mean",
     "bn_riv": "norm.running_var",
     "bn_running_var": "norm.running_var",
-    "gn_s": "norm.weight",
-    "gn_b": "norm.bias",
 }
-_BLOCK = re.compile(r"(res[2-5])_(\d+)_(branch1|branch2[abc])_(\w+)$")
-_STEM = re.compile(r"(?:res_)?conv1_(\w+)$")
+_CAFFE2 = re.compile(rf"(.+?)_({'|'.join(_PARAMETERS)})")  # lazy: the longest parameter
+_CAFFE2_BLOCK = re.compile(r"res[2-5]_\d+_branch")
 
 
-def is_caffe2(tensors: dict[str, Tensor]) -> bool:
-    """Whether the names are Caffe2's: blocks joined by underscores, none by dots."""
-    return any(_BLOCK.match(name) for name in tensors)
+def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file under detectron2's names, as far as its names tell which they are."""
+    if any(_CAFFE2_BLOCK.match(name) for name in tensors):
+        return _from_caffe2(tensors)
+    if all(name.startswith("module.") for name in tensors):  # DistributedDataParallel's wrapping
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
-def from_caffe2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The backbone under detectron2's names; what belongs to no backbone is left out.
+def match_by_ending(tensors: dict[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """Put a part's tensors where the whole model has that part.
 
-    The MSRA files folded their norms' statistics into scale and shift: the norm then has mean 0
-    and variance 1.
+    ``res2.0.conv1.weight`` becomes the one wanted name that ends in ``.res2.0.conv1.weight``. A
+    wanted name takes the longest that it ends in; a name that several take stays as it is.
     """
+    places = {}
+    for name in wanted:
+        words = name.split(".")
+        endings = (".".join(words[start:]) for start in range(len(words)))
+        ending = next((ending for ending in endings if ending in tensors), None)
+        places.setdefault(ending, []).append(name)
+    return {
+        places[name][0] if len(places.get(name, ())) == 1 else name: tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _from_caffe2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Caffe2's blobs renamed, the background class last; others keep their names."""
     renamed = {}
     for name, tensor in tensors.items():
-        new = _rename(name)
-        if new is not None:
-            renamed[PREFIX + new] = tensor.flatten() if ".norm." in new else tensor
-    for name in [n for n in renamed if n.endswith(".norm.weight")]:
-        scale = renamed[name]
-        base = name.removesuffix("weight")
-        renamed.setdefault(base + "running_mean", torch.zeros_like(scale))
-        renamed.setdefault(base + "running_var", torch.ones_like(scale))
+        if name.endswith("_momentum"):  # the optimizer's
+            continue
+        name = _rename(name)
+        if name.startswith(_CLASSES):
+            tensor = torch.cat([tensor[1:], tensor[:1]])
+        elif name.startswith(_BOXES):  # no box for the background
+            tensor = tensor[4:]
+        renamed[name] = tensor
     return renamed
 
 
-def _rename(name: str) -> str | None:
-    if block := _BLOCK.match(name):
-        stage, number, branch, suffix = block.groups()
-        place = f"{stage}.{number}.{_BRANCHES[branch]}"
-    elif stem := _STEM.match(name):
-        (suffix,) = stem.groups()
-        place = "stem.conv1"
-    else:
-        return None
-    return f"{place}.{_SUFFIXES[suffix]}" if suffix in _SUFFIXES else None
+def _rename(name: str) -> str:
+    if split := _CAFFE2.fullmatch(name):
+        layer, parameter = split.groups()
+        for pattern, place in _LAYERS:
+            if match := pattern.fullmatch(layer):
+                return f"{match.expand(place)}.{_PARAMETERS[parameter]}"
+    return name

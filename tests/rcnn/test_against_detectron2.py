@@ -19,17 +19,20 @@ from detectron2.data.detection_utils import read_image  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
 from detectron2_patch.config import load_cfg  # noqa: E402
+from detectron2_patch.data.coco import load_coco  # noqa: E402
 from detectron2_patch.engines.torchvision import TorchvisionEngine  # noqa: E402
+from detectron2_patch.evaluation import CocoEvaluator  # noqa: E402
 
 CONFIGS = ["faster_rcnn_R_50_FPN_3x", "faster_rcnn_X_101_32x8d_FPN_3x"]
 BOX_GAP, SCORE_GAP = 0.01, 1e-4  # pixels, probability
 PER_IMAGE = 50
 
 
-def photographs_of(folder):
-    paths = sorted((folder / "coco" / "val2017").iterdir())
-    assert len(paths) == 24
-    return paths
+def dataset_of(folder):
+    json_file = folder / "coco" / "annotations" / "instances_val2017.json"
+    dataset = load_coco("coco_2017_val", json_file, folder / "coco" / "val2017")
+    assert len(dataset.images) == 24
+    return dataset
 
 
 def detectron2_input(cfg, path):
@@ -59,15 +62,18 @@ def fit_norms(model, inputs):
 
 
 @torch.no_grad()
-def spread_outputs(model):
-    """Scale the predicting layers so that some scores pass 0.05 and boxes move."""
-    for layer, factor in [
-        (model.proposal_generator.rpn_head.conv, 20),
-        (model.proposal_generator.rpn_head.objectness_logits, 10),
-        (model.roi_heads.box_predictor.cls_score, 60),
-        (model.roi_heads.box_predictor.bbox_pred, 60),
-    ]:
-        layer.weight.mul_(factor)
+def spread_outputs(model, inputs):
+    """Scale the predicting layers to the spread that a trained detector's outputs have."""
+    rpn, predictor = model.proposal_generator.rpn_head, model.roi_heads.box_predictor
+    for layer, spread in [(rpn.objectness_logits, 2.0), (rpn.anchor_deltas, 0.3),
+                          (predictor.cls_score, 2.5), (predictor.bbox_pred, 1.0)]:
+        seen = []
+        handle = layer.register_forward_hook(
+            lambda module, args, output, seen=seen: seen.append(output.std())
+        )
+        model(inputs)
+        handle.remove()
+        layer.weight.mul_(spread / torch.stack(seen).mean())
 
 
 def unmatched(wanted, found):
@@ -89,22 +95,24 @@ def unmatched(wanted, found):
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_same_pyramid_proposals_and_detections(name, photographs):
-    paths = photographs_of(photographs)
+    dataset = dataset_of(photographs)
+    paths = [dataset.image_path(image) for image in dataset.images]
     reference_cfg = get_cfg()
     reference_cfg.merge_from_file(f"configs/COCO-Detection/{name}.yaml")
     reference_cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(0)
     reference = build_model(reference_cfg).eval()
-    fit_norms(reference, [detectron2_input(reference_cfg, paths[0])])
-    spread_outputs(reference)
+    first = [detectron2_input(reference_cfg, paths[0])]
+    fit_norms(reference, first)
+    spread_outputs(reference, first)
 
     engine = TorchvisionEngine(load_cfg(f"configs/COCO-Detection/{name}.yaml"), "cpu")
     state = {k: v for k, v in reference.state_dict().items() if "cell_anchors" not in k}
     state = {k: v for k, v in state.items() if not k.startswith("pixel_")}
     engine.model.load_state_dict(state)
 
-    total, flips, box_gap, score_gap, differing_proposals = 0, 0, 0.0, 0.0, 0
-    for path in paths:
+    total, flips, box_gap, score_gap, differing_proposals, all_found = 0, 0, 0.0, 0.0, 0, []
+    for image, path in zip(dataset.images, paths):
         theirs, ours = detectron2_input(reference_cfg, path), engine.read(path)
         assert torch.equal(theirs["image"], ours.tensor), path.name
         images = reference.preprocess_image([theirs])
@@ -122,6 +130,7 @@ def test_same_pyramid_proposals_and_detections(name, photographs):
 
         instances = reference([theirs])[0]["instances"]
         detections = engine.detect(ours)
+        all_found.append({"image_id": image["id"], **detections})
         assert len(instances) >= PER_IMAGE, f"{path.name}: {len(instances)} detections"
         part = unmatched(
             (instances.pred_boxes.tensor, instances.scores, instances.pred_classes),
@@ -137,3 +146,7 @@ def test_same_pyramid_proposals_and_detections(name, photographs):
     }))
     assert flips <= total / 10_000
     assert differing_proposals <= 1000 * len(paths) / 10_000
+    fast, slow = (
+        CocoEvaluator(dataset, name).stats(all_found) for name in ("hotcoco", "pycocotools")
+    )
+    assert [f"{x:.6f}" for x in fast] == [f"{x:.6f}" for x in slow]

@@ -1,121 +1,91 @@
-import http.server
+import string
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.weights import download
 
-BODY = bytes(range(256)) * 400
+
+def test_fetched_once_and_whole(server):
+    path = download.fetch(server.address + "a.pkl")
+    assert path.read_bytes() == server.body and server.kept() == {"a.pkl"}
+    assert download.fetch(server.address + "a.pkl") == path
+    assert server.asked == [None]
 
 
-class Server(http.server.BaseHTTPRequestHandler):
-    """Serves BODY; ``/cut`` closes half-way once, ``/whole`` ignores ranges."""
-
-    cuts, ranges = 0, []
-
-    def do_GET(self):
-        wanted = self.headers.get("Range")
-        type(self).ranges.append(wanted)
-        if self.path == "/none.pkl":
-            self.send_error(404)
-            return
-        start = int(wanted[6:-1]) if wanted and self.path != "/whole.pkl" else 0
-        if start >= len(BODY):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(BODY) - start))
-        self.end_headers()
-        body = BODY[start:]
-        if self.path == "/cut.pkl" and not self.cuts:
-            type(self).cuts += 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+def test_two_at_once_fetch_once(server):
+    paths = []
+    threads = [
+        threading.Thread(target=lambda: paths.append(download.fetch(server.address + "a.pkl")))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1 and len(paths) == 6 and paths[0].read_bytes() == server.body
+    assert server.asked == [None]
 
 
-@pytest.fixture
-def address(monkeypatch, tmp_path):
-    monkeypatch.setenv("DETECTRON2_PATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "theirs"))
-    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
-    Server.cuts, Server.ranges = 0, []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def partial_of(path):
-    return path.with_name(f".{path.name}.part")
-
-
-def test_fetched_once_and_whole(address):
-    path = download.fetch(f"{address}/a.pkl")
-    assert path.read_bytes() == BODY and not partial_of(path).exists()
-    assert download.fetch(f"{address}/a.pkl") == path
-    assert len(Server.ranges) == 1
-
-
-def test_a_cut_connection_is_taken_up_where_it_broke(address):
-    path = download.fetch(f"{address}/cut.pkl")
-    assert path.read_bytes() == BODY
-    assert Server.ranges == [None, f"bytes={len(BODY) // 2}-"]
-
-
-@pytest.mark.parametrize("name", ["a.pkl", "whole.pkl"])
-def test_a_killed_download_goes_on(address, name):
-    path = download.fetch(f"{address}/{name}")
-    path.rename(partial_of(path))
-    partial_of(path).write_bytes(BODY[:1000])
-    assert download.fetch(f"{address}/{name}").read_bytes() == BODY
-
-
-def test_a_partial_file_longer_than_the_address_starts_afresh(address):
-    path = download.fetch(f"{address}/a.pkl")
-    path.unlink()
-    partial_of(path).write_bytes(BODY + b"more")
-    assert download.fetch(f"{address}/a.pkl").read_bytes() == BODY
-
-
-def test_no_such_file_says_where_to_put_it(address, tmp_path):
-    with pytest.raises(InputError, match="404.*put the file at .*none.pkl"):
-        download.fetch(f"{address}/none.pkl")
-    assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
-
-
-def test_no_network_says_where_to_put_it(address, monkeypatch):
-    monkeypatch.setattr(download, "ZOO_ADDRESS", "http://127.0.0.1:1/")
-    with pytest.raises(InputError, match="put the file at .*model_final.pkl"):
-        download.resolve_weights("detectron2://COCO-Detection/x/1/model_final.pkl")
-
-
-def test_a_file_put_there_by_hand_is_taken(address, monkeypatch, tmp_path):
+def test_a_file_put_there_by_hand_is_taken(server, monkeypatch):
     monkeypatch.setattr(download, "ZOO_ADDRESS", "http://127.0.0.1:1/detectron2/")
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError, match="refused.*put the file at .*b.pkl") as refusal:
         download.resolve_weights("detectron2://a/b.pkl")
+    assert server.slept == []  # a machine without a network is told at once
     place = Path(str(refusal.value).rpartition("put the file at ")[2])
-    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"by hand")
     assert download.resolve_weights("detectron2://a/b.pkl") == place
 
 
-def test_detectron2s_own_cache_is_used(address, tmp_path):
+def test_detectron2s_own_cache_is_used_for_the_zoo_only(tmp_path, server):
+    for folder in ("detectron2", "other"):
+        (tmp_path / "theirs" / folder).mkdir(parents=True)
+        (tmp_path / "theirs" / folder / "a.pkl").write_bytes(b"theirs")
     theirs = tmp_path / "theirs" / "detectron2" / "a.pkl"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(b"theirs")
-    assert download.fetch("https://dl.fbaipublicfiles.com/detectron2/a.pkl") == theirs
+    assert download.resolve_weights("detectron2://a.pkl") == theirs
+    assert download.fetch(server.address + "other/a.pkl").read_bytes() == server.body
+
+
+def test_a_cache_that_cannot_be_written_names_its_variable(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("DETECTRON2_PATCH_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(InputError, match="cannot write .*DETECTRON2_PATCH_CACHE"):
+        download.fetch(server.address + "a.pkl")
+
+
+def test_queries_are_files_of_their_own(server):
+    first, second = (download.fetch(f"{server.address}a.pkl?v={v}") for v in (1, 2))
+    assert first != second and first.read_bytes() == second.read_bytes() == server.body
+
+
+@given(st.text(string.ascii_letters + string.punctuation, max_size=30))
+def test_every_address_stays_in_the_cache_or_is_refused(text):
+    try:
+        path = download.cached_path(f"https://{text}")
+    except InputError:
+        return
+    root = download.cache_dir("weights")
+    assert path.is_relative_to(root) and ".." not in path.relative_to(root).parts
+
+
+def test_no_path_climbs_out_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_PATCH_CACHE", str(tmp_path))
+    path = download.cached_path("https://host/../../a.pkl")
+    assert path == tmp_path / "weights" / "host" / "_" / "_" / "a.pkl"
 
 
 def test_paths_and_other_schemes(tmp_path):
-    (tmp_path / "a.pth").write_bytes(b"x")
-    assert download.resolve_weights(str(tmp_path / "a.pth")) == tmp_path / "a.pth"
-    for name, named in [(str(tmp_path), "folder"), ("none.pth", "none.pth"),
-                        ("http://a/b.pkl", "http"), ("s3://a/b.pkl", "s3")]:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"x")
+    assert download.resolve_weights(str(path)) == path
+    assert download.resolve_weights(f"{path}?matching_heuristics=True") == path
+    for name, named in [(str(tmp_path), "folder"), ("none.pth", "none.pth"), ("https://", "file"),
+                        ("https://host/", "file"), ("https://[a/b.pkl", "file"),
+                        ("http://a/b.pkl", "scheme http;"), ("s3://a/b.pkl", "s3"),
+                        ("catalog://a", "catalog"), ("detectron2://", "file")]:
         with pytest.raises(InputError, match=named):
             download.resolve_weights(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2_patch.evaluation import OVERALL
+from detectron2_patch.ratios import LEVELS, MAX
 
 
 def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
@@ -48,3 +50,21 @@ def _grid(rows: list[list[str]]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
         for row in rows
     )
+
+
+def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
+    """One row a result: its setting and overall numbers, clean first, then by scope and ratios."""
+    rows = []
+    for result in results:
+        cr, bbox = result["setting"]["cr"], result["results"]["bbox"]
+        if cr is None:  # the origin's proposed method has no ratios
+            continue
+        ratios = [cr[level] for level in LEVELS]
+        numbers = [math.inf if ratio == MAX else ratio for ratio in ratios]
+        dataset = (result["dataset"] or {}).get("name") or "unknown"
+        order = (dataset, set(numbers) != {1}, result["setting"]["scope"] == "pyramid",
+                 -sum(ratio == 1 for ratio in numbers), [-ratio for ratio in numbers])
+        shown = ["-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL]
+        setting = [dataset, result["setting"]["scope"], " ".join(map(str, ratios))]
+        rows.append((order, [*setting, *shown]))
+    return _grid([["dataset", "scope", "P2 … P6", *OVERALL], *(row for _, row in sorted(rows))])

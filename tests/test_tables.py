@@ -1,4 +1,4 @@
-from detectron2_patch.tables import format_change, format_table
+from detectron2_patch.tables import format_change, format_settings, format_table
 
 BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl": 1 / 3}
 BBOX["AP-cell"] = 41.25
@@ -30,3 +30,20 @@ def test_table_without_classes():
         format_table({"bbox": {"AP": 1.0}}).splitlines()[2]
         == "| 1.000 | -    | -    | -   | -   | -   |"
     )
+
+
+def test_settings_stand_clean_first_then_by_scope_and_level():
+    def result(scope, *ratios):
+        cr = dict(zip(("p2", "p3", "p4", "p5", "p6"), ratios))
+        return {"setting": {"scope": scope, "cr": cr}, "results": {"bbox": BBOX},
+                "dataset": {"name": "cells"}}
+
+    given = [result("pyramid", 8, 1, 1, 1, 1), result("rpn", 1, 1, 1, 1, "max"),
+             result("rpn", 8, 1, 1, 1, 1), result("pyramid", 1, 1, 1, 1, 1),
+             result("rpn", 8, 8, 8, 8, 8)]
+    given.append({"dataset": None, "setting": {"scope": "rpn", "cr": None}, "results": {"bbox": BBOX}})
+    rows = [line.split(" | ")[1:3] for line in format_settings(given).splitlines()[2:]]
+    assert [(a.strip(), b.strip()) for a, b in rows] == [
+        ("pyramid", "1 1 1 1 1"), ("rpn", "8 1 1 1 1"), ("rpn", "1 1 1 1 max"),
+        ("rpn", "8 8 8 8 8"), ("pyramid", "8 1 1 1 1"),
+    ]

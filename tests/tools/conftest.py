@@ -27,6 +27,11 @@ def load_tool(name):
 
 
 @pytest.fixture
+def load():
+    return load_tool
+
+
+@pytest.fixture
 def train_net():
     return load_tool("train_net")
 

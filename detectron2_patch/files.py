@@ -71,7 +71,7 @@ def cache_dir(*parts: str) -> Path:
 def shown_path(path: str | os.PathLike) -> str:
     """A path as a result tells it: from the working folder or ``~`` where it lies below, so that
     a result says nothing of the machine that it doesn't have to."""
-    absolute = Path(path).expanduser().absolute()
+    absolute = Path(path).absolute()
     for base, prefix in ((Path.cwd(), Path()), (Path.home(), Path("~"))):
         if absolute.is_relative_to(base):
             return str(prefix / absolute.relative_to(base))

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectron2_patch.config import get_cfg, key_values, load_cfg, result_relevant
-from detectron2_patch.config.support import ONLY, RANGES, check_supported, matches
+from detectron2_patch.config.support import ONLY, check_supported, matches
+from detectron2_patch.config.values import RANGES
 from detectron2_patch.errors import InputError
 
 CONFIGS = sorted(str(p) for p in Path("configs").rglob("*.yaml") if "Base" not in p.name)
@@ -102,7 +103,7 @@ def test_numbers_without_a_point_read_as_detectron2_reads_them(tmp_path):
         ("", "empty"),
         ("- 1\n- 2\n", "mapping"),
         ("just words", "mapping"),
-        ("MODEL: [1, 2\n", "line"),
+        ("MODEL: [1, 2\n", "self.yaml:2:1"),
         ("MODEL:\n  MASK_ONN: True\n", "MODEL.MASK_ON"),
         ("MODEL: 3\n", "MODEL"),
         ("MODEL:\n  RESNETS:\n    DEPTH: fifty\n", "DEPTH"),
@@ -111,7 +112,7 @@ def test_numbers_without_a_point_read_as_detectron2_reads_them(tmp_path):
         ("_BASE_: self.yaml\n", "_BASE_"),
         ("_BASE_: missing.yaml\n", "missing.yaml"),
         ("_BASE_: 7\n", "_BASE_"),
-        ("1: 2\n", "mapping"),
+        ("1: 2\n", "unknown configuration key 1"),
         ("SEED: !!python/object/apply:os.system ['touch ran']\n", "os.system"),
     ],
 )

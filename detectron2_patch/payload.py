@@ -25,3 +25,9 @@ class Elements:
             small_h, small_w = reduced_size(h, w, ratio)
             self.full[level] += n * c * h * w
             self.sent[level] += n * c * small_h * small_w
+
+    def merge(self, other: Elements) -> None:
+        """Count what ``other`` counted, too."""
+        for level in LEVELS:
+            self.full[level] += other.full[level]
+            self.sent[level] += other.sent[level]

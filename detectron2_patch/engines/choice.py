@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import metadata, util
 
 from detectron2_patch.errors import InputError
@@ -37,8 +38,10 @@ def detectron2_problem() -> str | None:
     if not is_installed():
         return "detectron2 is not installed"
     try:
-        import torch  # noqa: F401  its libraries have to be loaded before detectron2's
-        from detectron2 import _C, modeling  # noqa: F401  the compiled part says the most
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what detectron2 uses of torch
+            import torch  # noqa: F401  its libraries have to be loaded before detectron2's
+            from detectron2 import _C, modeling  # noqa: F401  the compiled part tells the most
     except Exception as error:  # a build for another torch, or Python, fails in many ways
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return f"detectron2 is installed but broken, build it again for this torch ({reason})"

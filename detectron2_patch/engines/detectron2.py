@@ -86,6 +86,12 @@ class Detectron2Engine:
         """Load a whole checkpoint, through detectron2's checkpointer."""
         load_whole(self.model, path)
 
+    def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
+        """Train the model on ``dataset``, from the checkpoint ``start``; returns the last one."""
+        from detectron2_patch.engines.detectron2_training import train
+
+        return train(self.cfg, self.model, dataset, start, resume=resume)
+
     def read(self, path: Path) -> NetworkInput:
         """Read and resize one image.
 

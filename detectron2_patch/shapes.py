@@ -99,4 +99,4 @@ class ShapeEvaluator:
 def _as_coco(keypoints: np.ndarray) -> list[list[float]]:
     """``(n, K, 3)`` points to COCO's flat lists of pixel indices, half a pixel less."""
     shifted = keypoints - np.array([0.5, 0.5, 0], dtype=keypoints.dtype)
-    return shifted.reshape(len(keypoints), -1).tolist()
+    return [points.ravel().tolist() for points in shifted]

@@ -22,13 +22,19 @@ def find_config(name: str) -> Path:
     What is neither comes back as it is, to be refused by the one who reads it.
 
     Raises:
-        InputError: a LazyConfig, which is Python and not YAML.
+        InputError: a LazyConfig, which is Python and not YAML; a RetinaNet, whose files in the zoo
+            could not be read to the key that says so, for they have Python in them.
     """
     if name.endswith(".py"):
         raise InputError(
             f"--config-file {name} is a LazyConfig, which is not read; give a YAML configuration"
         )
     path = Path(name).expanduser()
+    if path.name.startswith("retinanet_"):
+        raise InputError(
+            f"--config-file {name} is a RetinaNet, which has no RPN to patch; give a Faster, Mask "
+            "or Keypoint R-CNN with FPN, or a cascade (an RPN on the levels p2 to p6)"
+        )
     if path.exists() or (folder := _folder()) is None:
         return path
     short = folder / "configs" / name

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset, training_boxes
 from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
 from detectron2_patch.errors import InputError
@@ -18,17 +19,18 @@ Sample = tuple[Tensor, Targets]
 
 
 def batches(cfg, dataset: CocoDataset, seed: int, start: int = 0) -> Iterator[list[Sample]]:
-    """Batches from iteration ``start`` on: images ``(3, h, w)`` with their ground truth."""
+    """This process's share of each batch from iteration ``start`` on: images ``(3, h, w)`` with
+    their ground truth."""
     images = trainable_images(cfg, dataset)
     plan = islice(_plan(cfg, images, seed), start, None)
-    flat = (entry for batch in plan for entry in batch)
+    flat = (entry for batch in plan for entry in distributed.share(batch))
 
     def load(entry: tuple[int, int]) -> Sample:
         position, index = entry
         generator = np.random.default_rng((seed, position))
         return load_sample(cfg, dataset, images[index], generator)
 
-    size = cfg.SOLVER.IMS_PER_BATCH
+    size = cfg.SOLVER.IMS_PER_BATCH // distributed.world_size()
     samples = load_ahead(load, flat, cfg.DATALOADER.NUM_WORKERS, ahead=2 * size)
     while batch := list(islice(samples, size)):
         yield batch

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write
@@ -50,10 +51,13 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
 
     Writes ``metrics.json`` and checkpoints to ``OUTPUT_DIR``. Every draw depends on the seed and
     the iteration alone, so a training that was killed and resumed ends as if it had not been.
+    Of several processes each takes its share of a batch, and rank 0 writes.
 
     Raises:
-        InputError: the loss is no longer finite, or the folder can't be written or resumed from.
+        InputError: the loss is no longer finite, the folder can't be written or resumed from, or
+            the configuration can't be shared by the processes there are.
     """
+    _check_processes(cfg)
     folder, solver_cfg = Path(cfg.OUTPUT_DIR), cfg.SOLVER
     optimizer = solver.build_optimizer(cfg, model)
     scheduler = solver.build_scheduler(cfg, optimizer)
@@ -65,32 +69,70 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
         scheduler.load_state_dict(state["scheduler"])
         start, seed = state["iteration"] + 1, state.get("seed", seed)
 
-    def save(name: str, iteration: int) -> Path:
+    def save(name: str, iteration: int) -> None:
+        if distributed.rank() > 0:
+            return
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         state = {key: part.state_dict() for key, part in parts.items()}
-        return checkpoints.save(folder, name, {**state, "iteration": iteration, "seed": seed})
+        checkpoints.save(folder, name, {**state, "iteration": iteration, "seed": seed})
 
-    _prepare(folder, start)
+    if distributed.rank() == 0:
+        _prepare(folder, start)
     metrics = Metrics(folder / "metrics.json", solver_cfg.MAX_ITER)
     # A CPU trains a sixth faster with channels last; evaluation goes back, for detectron2's bits.
     model.train().to(memory_format=torch.channels_last)
+    forward = _parallel(model)
     stream = batches(cfg, dataset, seed, start)
     logger.info("training on %s from iteration %d, seed %d", dataset.name, start, seed)
-    with progress(total=solver_cfg.MAX_ITER, initial=start, desc="training", unit="it") as bar:
+    with progress(total=solver_cfg.MAX_ITER, initial=start, desc="training", unit="it",
+                  disable=distributed.rank() > 0) as bar:
         for iteration in range(start, solver_cfg.MAX_ITER):
             rate = optimizer.param_groups[0]["lr"]
-            values = _step(cfg, model, optimizer, stream, seed + iteration)
+            values = _step(cfg, forward, model, optimizer, stream, seed + iteration)
             scheduler.step()
             if not math.isfinite(values["total_loss"]):
                 raise InputError(f"the loss is {values['total_loss']} at iteration {iteration}: "
                                  f"training diverged; lower SOLVER.BASE_LR ({solver_cfg.BASE_LR})")
-            metrics.add(iteration, values, rate)
+            if distributed.rank() == 0:
+                metrics.add(iteration, values, rate)
             bar.set_postfix(loss=f"{values['total_loss']:.3f}", refresh=False)
             bar.update()
             if (iteration + 1) % solver_cfg.CHECKPOINT_PERIOD == 0:
                 save(f"model_{iteration:07d}", iteration)
     model.eval().to(memory_format=torch.contiguous_format)
-    return save("model_final", solver_cfg.MAX_ITER - 1)
+    save("model_final", solver_cfg.MAX_ITER - 1)
+    distributed.barrier()  # the others may read it now
+    return checkpoints.last_path(folder)
+
+
+def _check_processes(cfg) -> None:
+    """Refuse what several processes can't share."""
+    processes = distributed.world_size()
+    if processes == 1:
+        return
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    if batch % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {batch} for {processes} processes; give a multiple of these"
+        )
+    if cfg.SEED < 0:
+        raise InputError(f"SEED is {cfg.SEED} for {processes} processes, which have to draw the "
+                         "same batches; set SEED to 0 or more")
+    for key, norm in (("MODEL.RESNETS.NORM", cfg.MODEL.RESNETS.NORM),
+                      ("MODEL.FPN.NORM", cfg.MODEL.FPN.NORM)):
+        if norm == "SyncBN":
+            raise InputError(f"{key} is 'SyncBN', which the built-in engine can't share between "
+                             "processes; set BN, or train with --engine detectron2")
+
+
+def _parallel(model: nn.Module) -> nn.Module:
+    """``model`` itself, or, with several processes, a wrapper that averages their gradients."""
+    if distributed.world_size() == 1:
+        return model
+    device = model.device
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=None if device.type == "cpu" else [device]
+    )
 
 
 def _prepare(folder: Path, start: int) -> None:
@@ -102,16 +144,19 @@ def _prepare(folder: Path, start: int) -> None:
         file.write("".join(line + "\n" for line in kept).encode())
 
 
-def _step(cfg, model: nn.Module, optimizer, stream, seed: int) -> dict[str, float]:
-    """One iteration; returns its losses and times in seconds."""
+def _step(
+    cfg, forward: nn.Module, model: nn.Module, optimizer, stream, seed: int
+) -> dict[str, float]:
+    """One iteration; returns its losses and times in seconds. ``forward`` runs ``model``."""
     began = time.perf_counter()
     samples = next(stream)
     data_time = time.perf_counter() - began
-    torch.manual_seed(seed)  # anchors and proposals are sampled at random
+    # Anchors and proposals are sampled at random, in each process its own.
+    torch.manual_seed(seed * distributed.world_size() + distributed.rank())
     images = [image for image, _ in samples]
     targets = [target.to(model.device) for _, target in samples]
     with torch.autocast(model.device.type, torch.bfloat16, enabled=cfg.SOLVER.AMP.ENABLED):
-        losses = model(images, targets)
+        losses = forward(images, targets)
     total = sum(losses.values())
     optimizer.zero_grad()
     total.backward()

@@ -92,17 +92,20 @@ def test_the_demo_gives_the_same_on_both_engines(engines, dataset, ratios, scope
 def test_which_maps_the_heads_saw_and_no_trace(engines, dataset, which, scope):
     engine = engines[which]
     model, image = engine.model, engine.read(dataset.image_path(dataset.images[8]))
-    saw = {}
-    handles = [
-        getattr(model, head).register_forward_pre_hook(
-            lambda module, args, head=head: saw.__setitem__(head, args[1])
-        )
-        for head in ("proposal_generator", "roi_heads")
-    ]
-    clean = engine.pyramid(engine.batch([image]))
     before, state = engine.detect(image), trace(model)
+    saw = {}
+    handles = [model.backbone.register_forward_hook(
+        lambda module, args, output: saw.__setitem__("clean", output)  # before the patch's hook
+    )]
     with patch_rpn(model, dict.fromkeys(LEVELS, 4), scope):
+        for head in ("proposal_generator", "roi_heads"):  # after it
+            handles.append(getattr(model, head).register_forward_pre_hook(
+                lambda module, args, head=head: saw.__setitem__(head, args[1])
+            ))
         engine.detect(image)
+    for handle in handles:
+        handle.remove()
+    clean = saw["clean"]
     for level in LEVELS:
         assert not torch.equal(saw["proposal_generator"][level], clean[level]), level
         assert torch.equal(saw["roi_heads"][level], clean[level]) == (scope == "rpn"), level
@@ -113,8 +116,6 @@ def test_which_maps_the_heads_saw_and_no_trace(engines, dataset, which, scope):
     assert trace(model) == state
     after = engine.detect(image)
     assert all(np.array_equal(before[key], after[key]) for key in before)
-    for handle in handles:
-        handle.remove()
 
 
 def trace(model):

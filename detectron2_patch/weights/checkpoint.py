@@ -40,11 +40,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 def read_content(path: str | Path) -> dict[str, Any]:
     """All that a checkpoint holds, nested and named as it is there, its arrays as tensors.
 
+    Nothing stays mapped: a training that goes on from a file may replace it.
+
     Raises:
         InputError: as ``read_checkpoint``.
     """
     with _told(path):
-        content = _read(Path(path))
+        content = _read(Path(path), mmap=False)
         _unwrap(content)  # refuses what is no dict
         return _plain(content)
 
@@ -81,13 +83,13 @@ def _told(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, mmap: bool = True) -> Any:
     """What the file holds, arrays as tensors (torch) or ``PickledArray`` (pickle)."""
     with open(path, "rb") as file:
         start = file.read(256)
         file.seek(0)
         if start.startswith(ZIP_MAGIC):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if start.startswith(LEGACY_MAGIC):
             return torch.load(file, map_location="cpu", weights_only=True)
         if start.startswith(PICKLE_STARTS):

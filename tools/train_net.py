@@ -56,9 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
     add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
         help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
-    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add("--train-damaged", action="store_true",
         help="with --train: the pyramid is degraded while training, too, as --cr and --scope say")
+    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add("--num-gpus", type=int, metavar="N",
         help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
         "process with --device cpu; left out: one process")
@@ -142,8 +142,13 @@ def wanted_device(args: argparse.Namespace) -> str | None:
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then train and evaluate."""
     ratios = parse_cr(args.cr.split())
+    if args.train_damaged and not args.train:
+        raise InputError("--train-damaged is given without --train; an evaluation is damaged by "
+                         "--cr and --scope alone: leave it out")
     if args.config_file is None:
         logger.info(COCO_HINT)
+
+    import torch
 
     from detectron2_patch.config import load_cfg
     from detectron2_patch.data.catalog import open_dataset
@@ -162,7 +167,7 @@ def run(args: argparse.Namespace) -> None:
     test_set = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
     check_class_count(test_set, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if cfg.SEED >= 0:
-        torch_seed(cfg.SEED)
+        torch.manual_seed(cfg.SEED)  # the initial weights of a training
     engine = build_engine(name, cfg, device)
     if args.train:
         weights = train(args, ratios, cfg, engine)
@@ -172,13 +177,6 @@ def run(args: argparse.Namespace) -> None:
     result = evaluate(args, ratios, cfg, engine, test_set, weights)
     if result is not None:  # rank 0 has it
         report(result, args.results_dir)
-
-
-def torch_seed(seed: int) -> None:
-    """Seed the initial weights of a training."""
-    import torch
-
-    torch.manual_seed(seed)
 
 
 def choose_device(args: argparse.Namespace, cfg) -> str:
@@ -233,7 +231,10 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
 
 
 def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Path:
-    """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint."""
+    """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint.
+
+    With ``--train-damaged`` the heads learn from the pyramid that they will be evaluated on.
+    """
     from contextlib import nullcontext
 
     from detectron2_patch.data.catalog import open_dataset
@@ -244,7 +245,9 @@ def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Pa
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
-    damage = patch_rpn(engine.model, ratios, args.scope) if args.train_damaged else nullcontext()
+    damage = nullcontext()
+    if args.train_damaged:  # a resumed training may have nothing left to do
+        damage = patch_rpn(engine.model, ratios, args.scope, must_run=False)
     with damage:
         return engine.train(dataset, start, resume=args.resume)
 

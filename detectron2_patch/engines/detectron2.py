@@ -74,7 +74,7 @@ class Detectron2Engine:
             self.model = build_model(self.cfg).eval()
         except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(f"detectron2 can't build this configuration's model: {reason}") from error
+            raise InputError(f"detectron2 can't build the configured model: {reason}") from error
         self.reader = Reader(self.cfg)
         self.num_classes = self.cfg.MODEL.ROI_HEADS.NUM_CLASSES
         self.post_nms_topk = self.cfg.MODEL.RPN.POST_NMS_TOPK_TEST
@@ -101,7 +101,7 @@ class Detectron2Engine:
         return _checked(self.reader({"file_name": path}))
 
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
-        """``read`` of each path in order, by detectron2's data loader with ``workers`` processes."""
+        """``read`` of each path in order, by detectron2's data loader in ``workers`` processes."""
         loader = build_detection_test_loader(
             [{"file_name": path} for path in paths], mapper=self.reader, num_workers=workers,
             sampler=SequentialSampler(paths),

@@ -27,7 +27,7 @@ REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"it has no RPN, or one of rotated boxes, which COCO's AP doesn't measure; {_NEEDS}",
     ),
     "MODEL.RPN.IN_FEATURES": (
-        lambda v: list(v) == list(LEVELS), f"there is no such pyramid in a C4 or DC5 model; {_NEEDS}"
+        lambda v: list(v) == list(LEVELS), f"a C4 or DC5 model has no pyramid; {_NEEDS}"
     ),
     "TEST.AUG.ENABLED": (
         lambda v: not v, "test-time augmentation is not run here; set it to False"

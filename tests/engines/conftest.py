@@ -19,6 +19,12 @@ def detectron2():
 
 
 @pytest.fixture(scope="session")
+def tiny_opts():
+    """Overrides that make the demo's detector tiny."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def tiny_engine(detectron2):
     """Make a tiny model of real detectron2 with random weights; ``tiny_engine(opts, file)``."""
 

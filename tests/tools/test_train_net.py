@@ -192,6 +192,27 @@ def test_trains_then_evaluates_and_resumes(train_net, command, tiny, capsys):
     assert len(load_results(tiny / "results")) == 1  # the same weights, so the same name
 
 
+def test_trains_with_the_damaged_pyramid(train_net, command, tiny):
+    train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images"),
+             "--cr", "4", "4", "4", "4", "2", "--scope", "pyramid"]
+    weights = []
+    for more in ([], ["--train-damaged"]):
+        folder = tiny / f"out{len(more)}"
+        opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2",
+                "SOLVER.BASE_LR", "0.1", "SOLVER.WARMUP_ITERS", "0", "OUTPUT_DIR", str(folder)]
+        assert train_net.main(command(*train, *more, opts=opts)) == 0
+        # finished: nothing is left to train, and nothing to damage
+        assert train_net.main(command(*train, *more, "--resume", opts=opts)) == 0
+        state = torch.load(folder / "model_final.pth", weights_only=True)["model"]
+        weights.append(state["roi_heads.box_head.fc1.weight"])
+    assert torch.isfinite(weights[1]).all() and not torch.equal(*weights)
+
+
+def test_damage_of_a_training_needs_one(train_net, command, tiny, capsys):
+    assert train_net.main(command("--train-damaged")) == 2
+    refused(capsys, tiny, "--train-damaged")
+
+
 def test_help_takes_less_than_a_second():
     command = [sys.executable, "tools/train_net.py", "--help"]
     seconds = []

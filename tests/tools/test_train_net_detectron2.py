@@ -204,6 +204,20 @@ def test_what_cannot_be_trained_is_refused(train_net, command, tiny, capsys, opt
     assert named in line
 
 
+def test_training_on_several_cpu_processes_is_refused(tiny, command, monkeypatch):
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.engines.detectron2 import Detectron2Engine
+    from detectron2_patch.errors import InputError
+
+    arguments = command(opts=["SOLVER.IMS_PER_BATCH", "2"])
+    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS"):]
+    engine = Detectron2Engine(load_cfg("configs/demo.yaml", opts), "cpu")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes .* needs GPUs"):
+        engine.train(None, None, resume=False)
+
+
 def test_the_zoos_weights_are_the_default(train_net, command, tiny, monkeypatch):
     """What the command would fetch for a short name alone."""
     asked = []

@@ -10,6 +10,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import load_ahead
 from detectron2_patch.evaluation import CocoEvaluator
 from detectron2_patch.patch import patch_rpn
+from detectron2_patch.payload import make_payload
 from detectron2_patch.progress import progress
 
 
@@ -48,10 +49,5 @@ def evaluate(
     with patch_rpn(engine.model, ratios, scope) as patch:
         detections = detect_dataset(engine, dataset, workers)
     bbox = CocoEvaluator(dataset).evaluate(detections)
-    payload = {
-        "wire": scope == "pyramid",  # else the box head reads clean maps and all must be sent
-        "unit": "elements",
-        "sent": patch.elements.sent,
-        "full": patch.elements.full,
-    }
+    payload = make_payload(scope, patch.elements)
     return Evaluation(bbox, payload, time.perf_counter() - start)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2_patch.errors import InputError
@@ -57,20 +58,25 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def join_ratios(argv: list[str]) -> list[str]:
+def join_ratios(argv: list[str], flags: Sequence[str] = ("--cr",)) -> list[str]:
     """Make ``--cr 1 1 1 1 4 KEY VALUE`` one argument, so that the overrides stay apart.
 
-    argparse would give every following word to ``--cr``. Ratios end at the next option or at a
-    configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken for a ratio, to
-    be refused as one.
+    argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
+    next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
+    for a ratio, to be refused as one.
     """
-    if "--cr" not in argv:
-        return argv
-    start = argv.index("--cr")
-    end = start + 1
-    while end < len(argv) and not argv[end].startswith("--") and not _is_config_key(argv[end]):
-        end += 1
-    return [*argv[:start], f"--cr={' '.join(argv[start + 1:end])}", *argv[end:]]
+    joined, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word in flags:
+            words = []
+            while rest and not rest[0].startswith("--") and not _is_config_key(rest[0]):
+                words.append(rest.pop(0))
+            word = f"{word}={' '.join(words)}"
+        elif _is_config_key(word):  # overrides are the last on the line, whatever they hold
+            return [*joined, word, *rest]
+        joined.append(word)
+    return joined
 
 
 def _is_config_key(word: str) -> bool:

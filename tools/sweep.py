@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
                help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1")
     choose("--one-at-a-time", metavar="RATIO", help="each level alone at each of these ratios")
     choose("--pairs", metavar="RATIO", help="every two levels together at each of these ratios")
-    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it")
+    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it; - is standard input")
     add = parser.add_argument
     add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
     add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")

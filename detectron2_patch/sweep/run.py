@@ -112,14 +112,13 @@ def run(sweep: Sweep) -> Done:
             spool.write_settings([numbers[setting] for setting in pending])
         try:
             _detect(sweep, spool, one_pass, chunks)
-            start = time.perf_counter()
             share = sum(one_pass.seconds.values()) / len(plan.settings)
-            written = _evaluate(sweep, spool, plan, len(chunks), set(pending), share)
+            with one_pass.timed("AP"):
+                written = _evaluate(sweep, spool, plan, len(chunks), set(pending), share)
         except InputError as error:
             raise InputError(
                 f"{error}; what is finished is kept, and the same command goes on"
             ) from error
-        one_pass.seconds["AP"] += time.perf_counter() - start
         spool.remove()
         return Done(written, len(sweep.settings) - len(pending), one_pass.seconds, one_pass.rows)
 
@@ -256,14 +255,16 @@ def _detect(
     loaded = load_ahead(read, flat, sweep.readers, ahead=max(8, 2 * sweep.batch_size))
     with progress(total=len(flat), unit="image", desc="one pass") as bar:
         for number in missing:
-            inputs = [next(loaded) for _ in chunks[number]]
+            with one_pass.timed("images"):
+                inputs = [next(loaded) for _ in chunks[number]]
             found, elements = [], np.zeros(1, dtype=np.int64)
             for batch in _batches(inputs, sweep.batch_size):
                 detected, counts = one_pass(batch)
                 found += detected
                 elements = elements + counts
                 bar.update(len(batch))
-            spool.write(number, [image["id"] for image in chunks[number]], found, elements)
+            with one_pass.timed("spool"):
+                spool.write(number, [image["id"] for image in chunks[number]], found, elements)
 
 
 def _batches(inputs: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -51,11 +52,14 @@ def _with(changes: Mapping[int, float]) -> Ratios:
 def read_list(path: str | Path) -> list[Ratios]:
     """Ratios from a file: a setting a line as ``--cr`` takes it, ``#`` starts a comment.
 
+    ``-`` reads standard input.
+
     Raises:
         InputError: the file can't be read, or a line holds no setting; names the line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        text = sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8")
+        lines = text.splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(f"--cr-list {path}: {reason}; give a file of one setting a line") from error

@@ -201,7 +201,7 @@ class _Pycocotools:
             for r in rows
         )  # fmt: skip
         evaluation = COCOeval(self._truth, found, "bbox")
-        with _silent_pycocotools():
+        with silent_pycocotools():
             evaluation.evaluate()
             evaluation.accumulate()
         return evaluation.eval["precision"], evaluation.eval["recall"]
@@ -215,7 +215,7 @@ class _Pycocotools:
             "categories": self._categories,
             "annotations": [{"id": i, **a} for i, a in enumerate(annotations, start=1)],
         }
-        with _silent_pycocotools():
+        with silent_pycocotools():
             index.createIndex()
         return index
 
@@ -225,7 +225,7 @@ _SILENCE = threading.Lock()
 
 
 @contextmanager
-def _silent_pycocotools() -> Iterator[None]:
+def silent_pycocotools() -> Iterator[None]:
     """pycocotools prints to stdout: hide ``print`` from its modules only.
 
     Redirecting ``sys.stdout`` would swallow what other threads print meanwhile.

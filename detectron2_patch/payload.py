@@ -27,6 +27,12 @@ class Elements:
             self.full[level] += n * c * h * w
             self.sent[level] += n * c * small_h * small_w
 
+    def merge(self, other: Elements) -> None:
+        """Count what ``other`` counted, too."""
+        for level in LEVELS:
+            self.full[level] += other.full[level]
+            self.sent[level] += other.sent[level]
+
 
 def make_payload(scope: str, elements: Elements) -> dict[str, Any]:
     """A payload as results hold it: elements of each level as sent and in full.

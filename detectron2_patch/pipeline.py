@@ -6,48 +6,74 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.data.images import load_ahead
+from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import make_payload
+from detectron2_patch.payload import Elements, make_payload
 from detectron2_patch.progress import progress
 
 
 @dataclass
 class Evaluation:
-    """AP and its kin in percent, the payload in elements, and the seconds it all took."""
+    """What one setting gave.
 
-    bbox: dict[str, float | None]
+    Attributes:
+        results: task (``bbox``, ``segm``, ``keypoints``) to AP and its kin in percent.
+        payload: in elements, as results hold it.
+        seconds: how long it all took.
+    """
+
+    results: dict[str, dict[str, float | None]]
     payload: dict
     seconds: float
 
 
 def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
-    """Detections of every image of ``dataset``, in its order, with progress on stderr.
+    """Detections of this process's share of the images of ``dataset``, in its order.
 
-    ``workers`` threads read images ahead of the detector.
+    ``workers`` threads or processes, as the engine has it, read images ahead of the detector.
+    Progress goes to stderr.
+
+    Raises:
+        InputError: there are more processes than images.
     """
-
-    def read(image: dict):
-        return image["id"], engine.read(dataset.image_path(image))
-
-    images = load_ahead(read, dataset.images, workers)
-    return [
-        {"image_id": image_id, **engine.detect(image)}
-        for image_id, image in progress(
-            images, total=len(dataset.images), unit="image", desc="evaluating"
+    if distributed.world_size() > len(dataset.images):
+        raise InputError(
+            f"dataset {dataset.name} has {len(dataset.images)} images for "
+            f"{distributed.world_size()} processes; start at most one for each image"
         )
-    ]
+    images = distributed.share(dataset.images)
+    inputs = engine.read_all([dataset.image_path(image) for image in images], workers)
+    return [
+        {"image_id": image["id"], **engine.detect(one)}
+        for image, one in zip(
+            images,
+            progress(inputs, total=len(images), unit="image", desc="evaluating",
+                     disable=distributed.rank() > 0),
+        )
+    ]  # fmt: skip
 
 
 def evaluate(
     engine, dataset: CocoDataset, ratios: Mapping[str, float], scope: str, workers: int
-) -> Evaluation:
-    """Evaluate ``engine.model`` with its pyramid degraded by ``ratios`` in ``scope``."""
+) -> Evaluation | None:
+    """Evaluate ``engine.model`` with its pyramid degraded by ``ratios`` in ``scope``.
+
+    Of several processes each takes its share of the images, and rank 0 has the evaluation of
+    all; the others have ``None``.
+    """
     start = time.perf_counter()
+    evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}
     with patch_rpn(engine.model, ratios, scope) as patch:
-        detections = detect_dataset(engine, dataset, workers)
-    bbox = CocoEvaluator(dataset).evaluate(detections)
-    payload = make_payload(scope, patch.elements)
-    return Evaluation(bbox, payload, time.perf_counter() - start)
+        mine = detect_dataset(engine, dataset, workers)
+    parts = distributed.gather((mine, patch.elements))
+    if parts is None:
+        return None
+    detections = [one for part, _ in parts for one in part]
+    elements = Elements()
+    for _, counted in parts:
+        elements.merge(counted)
+    results = {task: one.evaluate(detections) for task, one in evaluators.items()}
+    return Evaluation(results, make_payload(scope, elements), time.perf_counter() - start)

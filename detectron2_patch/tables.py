@@ -21,12 +21,20 @@ def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
 
 
 def format_table(results: Mapping[str, Mapping[str, float | None]]) -> str:
-    """``results`` as text: the overall AP, then each class, three to a row; "-" is no value."""
-    bbox = results["bbox"]
-    overall = _grid([list(OVERALL), [_percent(bbox.get(key)) for key in OVERALL]])
+    """``results`` as text: the overall AP, then each class, three to a row; "-" is no value.
+
+    Masks and keypoints have a table of their own behind that of the boxes.
+    """
+    if len(results) > 1:
+        return "\n\n".join(f"{task}\n\n{_task_table(one)}" for task, one in results.items())
+    return _task_table(results["bbox"])
+
+
+def _task_table(metrics: Mapping[str, float | None]) -> str:
+    overall = _grid([list(OVERALL), [_percent(metrics.get(key)) for key in OVERALL]])
     cells = [
         cell
-        for key, value in bbox.items()
+        for key, value in metrics.items()
         if key.startswith("AP-")
         for cell in (" ".join(key[3:].split()).replace("|", "\\|"), _percent(value))
     ]

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from detectron2_patch import distributed
+from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import SCOPES, parse_cr
 
@@ -35,7 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
+    add("--config-file", metavar="FILE",
+        help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
+        "the demo")
+    add("--engine", choices=ENGINES, default=AUTO,
+        help="auto (default): the installed detectron2 where it works, else the built-in one on "
+        "torchvision")
     add("--cr", default="1 1 1 1 1", metavar="RATIO",
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
         "first is 1 and names no level")
@@ -51,7 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
         help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
-    add("--num-gpus", type=int, choices=[0, 1], help="0 is --device cpu; one process only")
+    add("--train-damaged", action="store_true",
+        help="with --train: the pyramid is degraded while training, too, as --cr and --scope say")
+    add("--num-gpus", type=int, metavar="N",
+        help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
+        "process with --device cpu; left out: one process")
+    add("--num-machines", type=int, default=1, metavar="N", help="how many machines run this")
+    add("--machine-rank", type=int, default=0, metavar="I", help="which of them this is, from 0")
+    add("--dist-url", default=distributed.AUTO, metavar="URL",
+        help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine")
     add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
         help="overrides of the configuration, last on the line")
@@ -89,13 +104,45 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(join_ratios(argv))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    level = logging.INFO if distributed.rank() == 0 else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
     try:
-        run(args)
+        if needs_launch(args):
+            return distributed.launch([__file__, *argv], args.num_gpus or 1, args.num_machines,
+                                      args.machine_rank, args.dist_url)
+        with distributed.joined(wanted_device(args)):
+            run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def needs_launch(args: argparse.Namespace) -> bool:
+    """Whether the flags ask for more processes than this one.
+
+    Raises:
+        InputError: a number that makes no sense, or another than torchrun started.
+    """
+    count = args.num_gpus
+    if count is not None and count < 0:
+        raise InputError(f"--num-gpus is {count}; give 0 or more")
+    if distributed.is_worker():
+        if count not in (None, distributed.local_world_size()):
+            raise InputError(
+                f"--num-gpus is {count} and torchrun started {distributed.local_world_size()} "
+                "processes here; leave --num-gpus out"
+            )
+        return False
+    several = (count or 1) > 1 or args.num_machines != 1
+    if several and wanted_device(args) != "cpu":
+        distributed.check_gpus(count or 1)
+    return several
+
+
+def wanted_device(args: argparse.Namespace) -> str | None:
+    """What the flags say of the device; ``None``: nothing."""
+    return args.device or ("cpu" if args.num_gpus == 0 else None)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -104,37 +151,55 @@ def run(args: argparse.Namespace) -> None:
     if args.config_file is None:
         logger.info(COCO_HINT)
 
-    import torch
-
     from detectron2_patch.config import load_cfg
-    from detectron2_patch.config.support import check_supported
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.engines.torchvision import TorchvisionEngine
+    from detectron2_patch.engines.choice import build_engine, check_config, choose_engine
+    from detectron2_patch.engines.zoo import find_config
     from detectron2_patch.results import check_folder
 
-    cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
-    check_supported(cfg, training=args.train)
+    name, why = choose_engine(args.engine)
+    logger.info("engine %s: %s", name, why)
+    config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
+    cfg = load_cfg(config_file, args.opts)
+    check_config(name, cfg, training=args.train)
     device = choose_device(args, cfg)
     check_folder(args.results_dir)
     test_set = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
     check_class_count(test_set, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if cfg.SEED >= 0:
-        torch.manual_seed(cfg.SEED)  # the initial weights of a training
-    engine = TorchvisionEngine(cfg, device)
-    weights = train(args, cfg, engine) if args.train else find_weights(args, cfg)
+        torch_seed(cfg.SEED)
+    engine = build_engine(name, cfg, device)
+    if args.train:
+        weights = train(args, ratios, cfg, engine)
+    else:
+        weights = find_weights(args, cfg)
     engine.load_weights(weights)
-    report(evaluate(args, ratios, cfg, engine, test_set, weights), args.results_dir)
+    result = evaluate(args, ratios, cfg, engine, test_set, weights)
+    if result is not None:  # rank 0 has it
+        report(result, args.results_dir)
+
+
+def torch_seed(seed: int) -> None:
+    """Seed the initial weights of a training."""
+    import torch
+
+    torch.manual_seed(seed)
 
 
 def choose_device(args: argparse.Namespace, cfg) -> str:
     """The device that the flags or ``MODEL.DEVICE`` ask for, a GPU where there is one."""
     import torch
 
-    wanted = args.device or ("cpu" if args.num_gpus == 0 else None)
+    wanted = wanted_device(args)
     if wanted is None:  # detectron2's default is "cuda", so only another value says something
         found = "cuda" if torch.cuda.is_available() else "cpu"
         wanted = found if cfg.MODEL.DEVICE == "cuda" else cfg.MODEL.DEVICE
+    if wanted.startswith("cuda:") and distributed.world_size() > 1:
+        raise InputError(
+            f"device {wanted!r} is one GPU for {distributed.world_size()} processes; name cuda, "
+            "and each takes its own"
+        )
     try:
         return str(torch.zeros(0, device=wanted).device)
     except (RuntimeError, AssertionError) as error:
@@ -143,12 +208,20 @@ def choose_device(args: argparse.Namespace, cfg) -> str:
 
 
 def find_weights(args: argparse.Namespace, cfg) -> Path:
-    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's."""
+    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's.
+
+    A configuration of the zoo starts its training from a backbone; what was trained by it is
+    the zoo's file for it, so that is taken where the command names no other.
+    """
+    from detectron2_patch.engines.zoo import find_config, zoo_weights
     from detectron2_patch.training.checkpoints import last_path
     from detectron2_patch.weights import resolve_weights
 
     if args.resume:
         return last_path(Path(cfg.OUTPUT_DIR))
+    trained = zoo_weights(find_config(args.config_file)) if args.config_file else None
+    if trained is not None and "MODEL.WEIGHTS" not in args.opts[::2]:
+        return resolve_weights(trained)
     if cfg.MODEL.WEIGHTS.startswith("detectron2://ImageNetPretrained/"):
         raise InputError(
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is a backbone, which starts a training; to "
@@ -165,25 +238,27 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     )
 
 
-def train(args: argparse.Namespace, cfg, engine) -> Path:
+def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint."""
+    from contextlib import nullcontext
 
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.training.trainer import train as train_model
-    from detectron2_patch.weights import load_weights, resolve_weights
+    from detectron2_patch.patch import patch_rpn
+    from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    if cfg.MODEL.WEIGHTS:
-        load_weights(engine.model, resolve_weights(cfg.MODEL.WEIGHTS), require_all=False)
-    return train_model(cfg, engine.model, dataset, resume=args.resume)
+    start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
+    damage = patch_rpn(engine.model, ratios, args.scope) if args.train_damaged else nullcontext()
+    with damage:
+        return engine.train(dataset, start, resume=args.resume)
 
 
 def evaluate(
     args: argparse.Namespace, ratios: dict[str, float], cfg, engine, dataset, weights: Path
-) -> dict:
-    """Evaluate one setting; returns the result that goes to the JSON."""
+) -> dict | None:
+    """Evaluate one setting; returns, on rank 0, the result that goes to the JSON."""
     from detectron2_patch import pipeline
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
@@ -191,10 +266,12 @@ def evaluate(
     from detectron2_patch.versions import collect_versions
 
     done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
+    if done is None:
+        return None
     return make_result(
         args={**vars(args), "cr": args.cr.split()},
         setting=make_setting(ratios, args.scope),
-        results={"bbox": done.bbox},
+        results=done.results,
         payload=done.payload,
         dataset=dataset,
         weights_path=weights,

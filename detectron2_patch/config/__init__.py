@@ -67,7 +67,14 @@ def _set(cfg: CfgNode, key: str, value: Any, what: str) -> None:
 
 def result_relevant(cfg: CfgNode) -> dict[str, Any]:
     """The keys, with dots, that can change the outcome of an evaluation: what a result's name
-    hashes. Every key counts unless it is known not to."""
-    from detectron2_patch.config.support import EVALUATION_IGNORES, matches
+    hashes. Every key counts unless it is known not to: those of parts that the built-in engine
+    lacks (masks, cascades) count where the configuration asks for such a part."""
+    from detectron2_patch.config.support import TOOLS, TRAINING, UNUSED, check_supported, matches
 
-    return {k: v for k, v in key_values(cfg) if not matches(k, EVALUATION_IGNORES)}
+    ignored = TOOLS + TRAINING
+    try:
+        check_supported(cfg, training=False)
+        ignored += UNUSED
+    except InputError:
+        pass
+    return {k: v for k, v in key_values(cfg) if not matches(k, ignored)}

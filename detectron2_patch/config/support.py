@@ -46,7 +46,6 @@ TRAINING = (
     "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", "MODEL.ROI_BOX_HEAD.USE_FED_LOSS",
     "TEST.EVAL_PERIOD", "TEST.PRECISE_BN.*",
 )
-EVALUATION_IGNORES = UNUSED + TOOLS + TRAINING
 
 # key -> the only values that can be honoured.
 ONLY: dict[str, tuple[Any, ...]] = {

@@ -25,6 +25,12 @@ COCO_SPLITS = {
         ("2017_val_100", "val2017", "instances_val2017_100"),
     )
 }
+# the same photographs with the persons' keypoints
+COCO_SPLITS |= {
+    f"keypoints_{name}": (folder, json_file.replace("instances", "person_keypoints"))
+    for name, (folder, json_file) in COCO_SPLITS.items()
+    if "test" not in name
+}
 DEMO_SPLITS = {"demo_train": "train", "demo_val": "val"}
 
 

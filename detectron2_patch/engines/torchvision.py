@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.data.images import network_size, read_image, to_network
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
 from detectron2_patch.rcnn.model import FasterRCNN, box_to_image, to_image
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals
 from detectron2_patch.weights import load_weights
@@ -35,7 +36,7 @@ class TorchvisionEngine:
     name = "torchvision"
 
     def __init__(self, cfg, device: str) -> None:
-        self.input_cfg = cfg.INPUT
+        self.cfg, self.input_cfg = cfg, cfg.INPUT
         self.model = FasterRCNN(cfg).to(device).eval()
         self.num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         self.post_nms_topk = cfg.MODEL.RPN.POST_NMS_TOPK_TEST
@@ -47,6 +48,14 @@ class TorchvisionEngine:
         """Load a whole checkpoint with detectron2's names."""
         load_weights(self.model, path)
 
+    def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
+        """Train the model on ``dataset``, from the checkpoint ``start``; returns the last one."""
+        from detectron2_patch.training.trainer import train
+
+        if start is not None:
+            load_weights(self.model, start, require_all=False)
+        return train(self.cfg, self.model, dataset, resume=resume)
+
     def read(self, path: Path) -> NetworkInput:
         """Read and resize one image; safe to call from several threads."""
         pixels = read_image(path, self.input_cfg.FORMAT)
@@ -54,6 +63,14 @@ class TorchvisionEngine:
             pixels.shape[:2], self.input_cfg.MIN_SIZE_TEST, self.input_cfg.MAX_SIZE_TEST
         )
         return NetworkInput(to_network(pixels, size), pixels.shape[:2])
+
+    def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
+        """``read`` of each path in order, ahead by ``workers`` threads."""
+        return load_ahead(self.read, paths, workers)
+
+    def shape_evaluators(self, dataset: CocoDataset) -> dict:
+        """Evaluators, by task, of what the model gives beside boxes: nothing."""
+        return {}
 
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, np.ndarray]:

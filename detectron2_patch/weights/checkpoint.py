@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,39 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         InputError: the file is missing, damaged, no checkpoint, or a pickle that asks for
             anything but arrays and plain containers.
     """
-    path = Path(path)
+    with _told(path):
+        return to_detectron2(_tensors(_unwrap(_read(Path(path)))))
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """All that a checkpoint holds, nested and named as it is there, its arrays as tensors.
+
+    Raises:
+        InputError: as ``read_checkpoint``.
+    """
+    with _told(path):
+        content = _read(Path(path))
+        _unwrap(content)  # refuses what is no dict
+        return _plain(content)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, PickledArray):
+        return value.tensor()
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return value
+
+
+@contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Turn whatever a file makes Python raise into one line about that file."""
     try:
-        return to_detectron2(_tensors(_unwrap(_read(path))))
+        yield
     except InputError as error:
         raise InputError(f"weights {path} {error}") from error
     except RefusedGlobal as error:
-        raise InputError(_refusal(path, str(error))) from error
+        raise InputError(_refusal(Path(path), str(error))) from error
     except OSError as error:
         raise InputError(
             f"cannot read weights {path}: {error.strerror or error}; check MODEL.WEIGHTS"
@@ -45,7 +73,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         text = " ".join(str(error).split())
         if refused := REFUSED_BY_TORCH.search(text):
-            raise InputError(_refusal(path, refused[1])) from error
+            raise InputError(_refusal(Path(path), refused[1])) from error
         reason = text.rpartition("WeightsUnpickler error: ")[2][:160] or type(error).__name__
         raise InputError(
             f"weights {path} are damaged or no checkpoint: {reason}; delete the file and fetch "

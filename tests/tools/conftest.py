@@ -82,9 +82,9 @@ def tiny(tmp_path):
 def command(tiny):
     """Arguments that evaluate the tiny detector; ``command(*more, opts=[…])``."""
 
-    def make(*more, opts=()):
+    def make(*more, opts=(), engine="torchvision"):
         return [
-            *more, "--config-file", "configs/demo.yaml", "--device", "cpu",
+            *more, "--engine", engine, "--config-file", "configs/demo.yaml", "--device", "cpu",
             "--test-data", str(tiny / "boxes.json"), str(tiny / "images"),
             "--results-dir", str(tiny / "results"),
             *TINY, "MODEL.WEIGHTS", str(tiny / "weights.pth"), *opts,

@@ -5,6 +5,8 @@ def arguments(command, tiny, image):
     given = command("--cr", "1", "1", "1", "1", "4")
     start = given.index("--test-data")
     del given[start:start + 5]  # --test-data JSON IMAGES --results-dir DIR
+    start = given.index("--engine")
+    del given[start:start + 2]
     return ["--image", str(image), "--output", str(tiny / "a.png"), *given]
 
 

@@ -1,0 +1,224 @@
+"""The detectron2 engine: the user's installed detectron2 builds, loads and runs the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.modeling import build_model
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
+from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import Boxes, ImageList
+from pycocotools import mask as run_length
+from torch import Tensor
+from torch.utils.data import SequentialSampler
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.engines.detectron2_config import to_detectron2
+from detectron2_patch.engines.detectron2_weights import load_whole
+from detectron2_patch.engines.torchvision import NetworkInput
+from detectron2_patch.errors import InputError
+from detectron2_patch.ratios import LEVELS
+from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.shapes import KEYPOINTS, SEGM, ShapeEvaluator
+
+for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
+    logging.getLogger(_library).setLevel(logging.WARNING)
+
+
+class Reader:
+    """detectron2's test-time mapper: an image file to what the network sees.
+
+    A file that can't be read comes back as the error: raised in a process of the data loader, it
+    would arrive with that process's traceback.
+    """
+
+    def __init__(self, cfg) -> None:
+        cfg = cfg.clone()
+        cfg.MODEL.KEYPOINT_ON = False  # else it looks up how the training set's keypoints flip
+        self.mapper = DatasetMapper(cfg, is_train=False)
+
+    def __call__(self, record: dict[str, Any]) -> NetworkInput | InputError:
+        path = record["file_name"]
+        try:
+            mapped = self.mapper({"file_name": str(path)})
+        except (OSError, SyntaxError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return InputError(f"cannot read image {path}: {reason}; restore the file")
+        return NetworkInput(mapped["image"], (mapped["height"], mapped["width"]))
+
+
+class Detectron2Engine:
+    """Runs one model of the installed detectron2 on one device.
+
+    Args:
+        cfg: a configuration that ``detectron2_config.check_supported`` accepts.
+        device: where the model lives.
+
+    Raises:
+        InputError: detectron2 can't build the model.
+    """
+
+    name = "detectron2"
+
+    def __init__(self, cfg, device: str) -> None:
+        self.cfg = to_detectron2(cfg, device)
+        try:
+            self.model = build_model(self.cfg).eval()
+        except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(f"detectron2 can't build this configuration's model: {reason}") from error
+        self.reader = Reader(self.cfg)
+        self.num_classes = self.cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        self.post_nms_topk = self.cfg.MODEL.RPN.POST_NMS_TOPK_TEST
+        self.score_threshold = self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.nms_threshold = self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
+        self.detections_per_image = self.cfg.TEST.DETECTIONS_PER_IMAGE
+
+    def load_weights(self, path: Path) -> None:
+        """Load a whole checkpoint, through detectron2's checkpointer."""
+        load_whole(self.model, path)
+
+    def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
+        """Train the model on ``dataset``, from the checkpoint ``start``; returns the last one."""
+        from detectron2_patch.engines.detectron2_training import train
+
+        return train(self.cfg, self.model, dataset, start, resume=resume)
+
+    def read(self, path: Path) -> NetworkInput:
+        """Read and resize one image.
+
+        Raises:
+            InputError: the file is missing or isn't a whole image.
+        """
+        return _checked(self.reader({"file_name": path}))
+
+    def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
+        """``read`` of each path in order, by detectron2's data loader with ``workers`` processes."""
+        loader = build_detection_test_loader(
+            [{"file_name": path} for path in paths], mapper=self.reader, num_workers=workers,
+            sampler=SequentialSampler(paths),
+        )  # fmt: skip
+        for (one,) in loader:
+            yield _checked(one)
+
+    def shape_evaluators(self, dataset: CocoDataset) -> dict[str, ShapeEvaluator]:
+        """Evaluators, by task, of what the model gives beside boxes: masks and keypoints.
+
+        Raises:
+            InputError: the dataset has none of them.
+        """
+        model, sigmas = self.cfg.MODEL, self.cfg.TEST.KEYPOINT_OKS_SIGMAS
+        tasks = [task for task, on in ((SEGM, model.MASK_ON), (KEYPOINTS, model.KEYPOINT_ON)) if on]
+        return {task: ShapeEvaluator(dataset, task, sigmas) for task in tasks}
+
+    @torch.inference_mode()
+    def detect(self, image: NetworkInput) -> dict[str, Any]:
+        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``.
+
+        A model with masks gives ``masks``, too, run-length coded as COCO has them, and one with
+        keypoints ``keypoints``, ``(n, K, 3)``: x, y in the image's pixels and the score.
+        """
+        height, width = image.image_size
+        (output,) = self.model([{"image": image.tensor, "height": height, "width": width}])
+        found = output["instances"].to("cpu")
+        detections = {
+            "boxes": found.pred_boxes.tensor.numpy(),
+            "scores": found.scores.numpy(),
+            "classes": found.pred_classes.numpy(),
+        }
+        if found.has("pred_masks"):
+            masks = found.pred_masks.numpy().astype(np.uint8)
+            detections["masks"] = [run_length.encode(np.asfortranarray(mask)) for mask in masks]
+        if found.has("pred_keypoints"):
+            detections["keypoints"] = found.pred_keypoints.numpy()
+        return detections
+
+    # The parts of ``detect``, for those who share them between settings.
+
+    def batch(self, inputs: Sequence[NetworkInput]) -> ImageList:
+        """Images of one padded size, normalised and stacked on the device."""
+        return self.model.preprocess_image([{"image": one.tensor} for one in inputs])
+
+    @torch.inference_mode()
+    def pyramid(self, batch: ImageList) -> dict[str, Tensor]:
+        """The clean maps, level to ``(N, C, H, W)``."""
+        return self.model.backbone(batch.tensor)
+
+    @torch.inference_mode()
+    def level_proposals(self, batch: ImageList, level: str, feature: Tensor) -> list[Proposals]:
+        """What the RPN proposes for each image from one level's map, by falling logit."""
+        rpn, index = self.model.proposal_generator, LEVELS.index(level)
+        (logits,), (deltas,) = rpn.rpn_head([feature])
+        # A level's anchors depend on its place in the list and on its own size alone.
+        anchors = rpn.anchor_generator([feature] * len(LEVELS))[index]
+        n, _, h, w = deltas.shape
+        deltas = deltas.view(n, -1, 4, h, w).permute(0, 3, 4, 1, 2).flatten(1, -2)
+        logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, A, H, W) -> (N, H W A)
+        topk = rpn.pre_nms_topk[False]
+        found = find_top_rpn_proposals(
+            rpn._decode_proposals([anchors], [deltas]), [logits], batch.image_sizes,
+            rpn.nms_thresh, topk, topk, rpn.min_box_size, training=False,
+        )  # fmt: skip
+        return [Proposals(one.proposal_boxes.tensor, one.objectness_logits) for one in found]
+
+    @torch.inference_mode()
+    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The box head on boxes that are each pooled from a given map.
+
+        Args:
+            groups: level, its map ``(N, C, H, W)`` and boxes ``(R, 5)`` with the image's number
+                in front.
+
+        Returns:
+            class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
+            or ``(R, 4)``, the groups one after the other.
+        """
+        heads = self.model.roi_heads
+        poolers = dict(zip(LEVELS, heads.box_pooler.level_poolers))
+        pooled = torch.cat([poolers[level](feature, rois) for level, feature, rois in groups])
+        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
+        refined = heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes)
+        return F.softmax(logits, dim=-1), refined
+
+    def to_image(
+        self, boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Tensor:
+        """Boxes ``(R, 4)`` scaled from the network's pixels to the image's, and clipped."""
+        y, x = (image / network for image, network in zip(image_size, network_size))
+        scaled = Boxes(boxes.clone())
+        scaled.scale(x, y)
+        scaled.clip(image_size)
+        return scaled.tensor
+
+    def factorises(self) -> str | None:
+        """Why settings can't share these parts; ``None`` where they can, as in Faster R-CNN.
+
+        A cascade moves boxes to other levels, masks and keypoints are pooled for what was
+        detected, and of other classes nothing is known.
+        """
+        heads, rpn = self.model.roi_heads, self.model.proposal_generator
+        if type(heads) is not StandardROIHeads:
+            return f"{type(heads).__name__} is not the one-stage box head of Faster R-CNN"
+        for part, on in (("masks", heads.mask_on), ("keypoints", heads.keypoint_on)):
+            if on:
+                return f"{part} are pooled for the detected boxes"
+        if type(rpn) is not RPN:
+            return f"{type(rpn).__name__} may not treat each level alone"
+        if heads.box_predictor.use_sigmoid_ce:
+            return "the scores are sigmoids, not a softmax"
+        return None
+
+
+def _checked(one: NetworkInput | InputError) -> NetworkInput:
+    if isinstance(one, InputError):
+        raise one
+    return one

@@ -1,0 +1,79 @@
+"""Our configuration as detectron2's, and what the detectron2 engine refuses by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from yacs.config import CfgNode
+
+from detectron2_patch.config.defaults import default_values, key_values
+from detectron2_patch.config.reading import one_line, shorten
+from detectron2_patch.ratios import LEVELS
+
+_NEEDS = "a GeneralizedRCNN with an RPN on the FPN levels p2 to p6 is needed"
+
+# key -> whether a value will do, and what to say of one that won't.
+REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "MODEL.META_ARCHITECTURE": (
+        lambda v: v == "GeneralizedRCNN",
+        f"{_NEEDS} (not RetinaNet, an RPN alone, or a panoptic or semantic model)",
+    ),
+    "MODEL.LOAD_PROPOSALS": (
+        lambda v: not v, f"Fast R-CNN reads proposals from a file and has no RPN to patch; {_NEEDS}"
+    ),
+    "MODEL.PROPOSAL_GENERATOR.NAME": (
+        lambda v: v not in ("PrecomputedProposals", "RRPN"),
+        f"it has no RPN, or one of rotated boxes, which COCO's AP doesn't measure; {_NEEDS}",
+    ),
+    "MODEL.RPN.IN_FEATURES": (
+        lambda v: list(v) == list(LEVELS), f"there is no such pyramid in a C4 or DC5 model; {_NEEDS}"
+    ),
+    "TEST.AUG.ENABLED": (
+        lambda v: not v, "test-time augmentation is not run here; set it to False"
+    ),
+    "TEST.EXPECTED_RESULTS": (
+        lambda v: not v, "results are not compared with expectations here; set it to []"
+    ),
+}
+TRAINING_REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "TEST.EVAL_PERIOD": (
+        lambda v: v == 0, "the evaluation comes after the training here; set it to 0"
+    ),
+}
+
+
+def check_supported(cfg: CfgNode, training: bool) -> None:
+    """Refuse by name what the patch can't work on, and what would be ignored in silence.
+
+    Raises:
+        InputError: the first such key, and what is needed.
+    """
+    values = dict(key_values(cfg))
+    for key, (accepts, reason) in {**REFUSALS, **(TRAINING_REFUSALS if training else {})}.items():
+        if not accepts(values[key]):
+            raise one_line(f"{key} is {shorten(repr(values[key]))}: {reason}")
+
+
+def to_detectron2(cfg: CfgNode, device: str) -> CfgNode:
+    """A configuration of the installed detectron2 with the values of ours.
+
+    Raises:
+        InputError: a value was changed of a key that this detectron2 doesn't have.
+    """
+    from detectron2 import __version__
+    from detectron2.config import get_cfg
+
+    theirs = get_cfg()
+    for key, value in key_values(cfg):
+        *sections, name = key.split(".")
+        node = theirs
+        for section in sections:
+            node = node.get(section, {})
+        if name in node:
+            node[name] = value
+        elif value != default_values()[key]:
+            raise one_line(f"{key} is {shorten(repr(value))}, and the installed detectron2 "
+                           f"{__version__} has no such key; leave it out")
+    theirs.MODEL.DEVICE = device
+    return theirs

@@ -1,0 +1,113 @@
+"""Training by detectron2's ``DefaultTrainer``, of the model that the engine holds."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+from detectron2.engine import DefaultTrainer
+from detectron2.engine.hooks import EvalHook
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from torch import nn
+
+from detectron2_patch import distributed
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.engines.detectron2_weights import Checkpointer
+from detectron2_patch.errors import InputError
+from detectron2_patch.training.checkpoints import last_path
+
+
+def train(
+    cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, resume: bool
+) -> Path:
+    """Train ``model`` in place; returns the last checkpoint in ``OUTPUT_DIR``.
+
+    Of several processes, each on its GPU, all train and rank 0 writes.
+
+    Args:
+        cfg: detectron2's configuration.
+        start: the checkpoint to start from, a backbone or more; ``None``: random weights.
+        resume: go on from the last checkpoint in ``OUTPUT_DIR``, where there is one.
+
+    Raises:
+        InputError: the configuration can't be trained here, or the training diverged.
+    """
+    _check(cfg)
+    cfg = cfg.clone()
+    cfg.DATASETS.TRAIN = (_register(cfg, dataset),)
+    cfg.MODEL.WEIGHTS = "" if start is None else str(start)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + distributed.rank())
+    if distributed.world_size() > 1:
+        comm.create_local_process_group(distributed.local_world_size())
+    for name in ("detectron2.utils.events", "detectron2.engine"):
+        logging.getLogger(name).setLevel(logging.INFO)  # the losses, and how long it will take
+    trainer = _trainer_of(model)(cfg)
+    trainer.resume_or_load(resume=resume)
+    try:
+        trainer.train()
+    except FloatingPointError as error:
+        raise InputError(
+            f"training diverged at iteration {trainer.iter}; lower SOLVER.BASE_LR "
+            f"({cfg.SOLVER.BASE_LR})"
+        ) from error
+    model.eval()
+    distributed.barrier()  # rank 0 has written the last checkpoint
+    return last_path(Path(cfg.OUTPUT_DIR))
+
+
+def _trainer_of(model: nn.Module) -> type[DefaultTrainer]:
+    """``DefaultTrainer`` for a model that is already built, so that a patch on it stays."""
+
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def build_model(cls, cfg):
+            return model.train()
+
+        def build_hooks(self):
+            # Here, since the first hook takes the checkpointer that there is.
+            self.checkpointer.__class__ = Checkpointer  # reads pickles safely
+            # The evaluation follows the training, and counts the payload.
+            return [hook for hook in super().build_hooks() if not isinstance(hook, EvalHook)]
+
+    return Trainer
+
+
+def _check(cfg) -> None:
+    """Refuse what ``DefaultTrainer`` would stumble on."""
+    processes, batch = distributed.world_size(), cfg.SOLVER.IMS_PER_BATCH
+    if batch % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {batch} for {processes} processes; give a multiple of these"
+        )
+    on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+    if on_cpu and processes > 1:
+        raise InputError(
+            f"--train on {processes} processes with --engine detectron2 needs GPUs, as its "
+            "DefaultTrainer does; train in one process on a CPU, or with --engine torchvision"
+        )
+    if on_cpu and cfg.SOLVER.AMP.ENABLED:
+        raise InputError(
+            "SOLVER.AMP.ENABLED is True, and detectron2's mixed precision needs a GPU; add "
+            "SOLVER.AMP.ENABLED False at the end of the line, or train with --engine torchvision"
+        )
+
+
+def _register(cfg, dataset: CocoDataset) -> str:
+    """The dataset's name in detectron2's catalog, where it is added unless it is there."""
+    if dataset.name in DatasetCatalog.list() and dataset.name in cfg.DATASETS.TRAIN:
+        return dataset.name
+    if cfg.MODEL.KEYPOINT_ON:
+        raise InputError(
+            f"dataset {dataset.name}: detectron2 knows which keypoints swap in a mirrored image "
+            "for its own datasets only; train keypoints on keypoints_coco_2017_train"
+        )
+    name = f"detectron2_patch_{dataset.name}_{dataset.digest[:12]}"
+    if name not in DatasetCatalog.list():
+        json_file, folder = str(dataset.json_file), str(dataset.image_root)
+        DatasetCatalog.register(name, lambda: load_coco_json(json_file, folder, name))
+        MetadataCatalog.get(name).set(json_file=json_file, image_root=folder)
+    return name

@@ -1,0 +1,66 @@
+"""detectron2's checkpointer, made to run no code of the file and to leave nothing at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.weights.checkpoint import read_content
+
+COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
+FEW = 3
+
+
+class Checkpointer(DetectionCheckpointer):
+    """``DetectionCheckpointer`` that reads pickles safely.
+
+    Attributes:
+        lacking: the parameters that the last file didn't hold, or held in another shape.
+    """
+
+    lacking: list[str] = []
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """As detectron2 reads them: its own files, a bare state dict, or Caffe2's blobs."""
+        content = read_content(filename)
+        if "model" in content:
+            return content
+        if not filename.endswith(".pkl"):
+            return {"model": content}
+        blobs = content.get("blobs", content)
+        model = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}
+        return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
+
+    def _load_model(self, checkpoint: dict[str, Any]):
+        incompatible = super()._load_model(checkpoint)
+        misshapen = [name for name, *_ in incompatible.incorrect_shapes]
+        self.lacking = [*incompatible.missing_keys, *misshapen]
+        return incompatible
+
+
+def load_whole(model: nn.Module, path: Path) -> None:
+    """Fill every parameter of ``model`` from a checkpoint.
+
+    Raises:
+        InputError: the file can't be read, or parameters are missing, have another shape, or
+            hold NaN or infinity.
+    """
+    checkpointer = Checkpointer(model)
+    checkpointer.load(str(path))
+    lacking = [name for name in checkpointer.lacking if not name.endswith(COUNTERS)]
+    if lacking:
+        more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
+        raise InputError(
+            f"weights {path} don't fit the configuration: they lack, or have in another shape, "
+            f"{', '.join(lacking[:FEW])}{more}; give the checkpoint of this model"
+        )
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"weights {path}: {name} holds NaN or infinity; use another checkpoint"
+            )

@@ -46,9 +46,9 @@ def sweep(engine, dataset, settings, batch_size: int):
         config={}, config_file=None, engine=engine.name, versions={},
     )
 
-    def describe(setting, bbox, payload, seconds):
+    def describe(setting, results, payload, seconds):
         return constant(setting=make_setting(setting.by_level(), setting.scope),
-                        results={"bbox": bbox}, payload=payload, seconds=seconds)
+                        results=results, payload=payload, seconds=seconds)
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

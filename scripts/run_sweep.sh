@@ -39,6 +39,9 @@ if [ "${1-}" = --loop ]; then
         done
     done
 else
+    list=$(mktemp)
+    trap 'rm -f "$list"' EXIT
+    settings >"$list"
     # shellcheck disable=SC2086 # the scopes are words
-    settings | python "$root/tools/sweep.py" --cr-list - --scope $scopes "$@"
+    python "$root/tools/sweep.py" --cr-list "$list" --scope $scopes "$@"
 fi

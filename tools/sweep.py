@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from functools import partial
 from pathlib import Path
 
-from train_net import COCO_HINT, DEMO_CONFIG, choose_device, find_weights, join_ratios
+from train_net import add_common_flags, describer, find_weights, join_ratios, prepare, start
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio
@@ -41,22 +40,14 @@ def build_parser() -> argparse.ArgumentParser:
                help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1")
     choose("--one-at-a-time", metavar="RATIO", help="each level alone at each of these ratios")
     choose("--pairs", metavar="RATIO", help="every two levels together at each of these ratios")
-    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it; - is standard input")
+    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it")
     add = parser.add_argument
     add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
-    add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
-    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
-        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
-    add("--resume", action="store_true", help="take the last checkpoint in OUTPUT_DIR")
-    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
-    add("--num-gpus", type=int, choices=[0, 1], help="0 is --device cpu")
     add("--batch-size", type=int, metavar="N",
         help="images of one padded size that go through the network together (1; 8 on a GPU)")
-    add("--results-dir", default="results", metavar="DIR", help="where the JSONs go (results)")
     add("--overwrite", action="store_true", help="do settings again that have a result")
     add("--dry-run", action="store_true", help="list the settings and stop")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
-        help="overrides of the configuration, last on the line")
+    add_common_flags(parser)
     return parser
 
 
@@ -64,16 +55,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(join_ratios(argv, LISTS))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
-        run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return start(run, args, [__file__, *argv])
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept: the same command goes on", file=sys.stderr)
         return 1
-    return 0
 
 
 def choose_settings(args: argparse.Namespace) -> list:
@@ -131,51 +117,28 @@ def run(args: argparse.Namespace) -> None:
         for one in settings:
             print(one.scope, *(f"{r:g}".replace("inf", "max") for r in one.ratios))
         return
-    if args.config_file is None:
-        logger.info(COCO_HINT)
 
-    from detectron2_patch.config import load_cfg, result_relevant
-    from detectron2_patch.config.support import check_supported
-    from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.files import sha256
-    from detectron2_patch.results import check_folder, make_result, make_setting
+    from detectron2_patch.results import make_setting
     from detectron2_patch.sweep import run as sweeping
-    from detectron2_patch.versions import collect_versions
 
-    cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
-    check_supported(cfg, training=False)
-    device = choose_device(args, cfg)
-    check_folder(args.results_dir)
-    dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    engine = TorchvisionEngine(cfg, device)
+    cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
     engine.load_weights(weights)
-    constant = partial(
-        make_result,
-        args=vars(args),
-        dataset=dataset,
-        weights_path=weights,
-        weights_sha256=sha256(weights),
-        config=result_relevant(cfg),
-        config_file=args.config_file or DEMO_CONFIG,
-        engine=engine.name,
-        versions=collect_versions(device),
-    )
+    constant = describer(vars(args), cfg, engine, dataset, weights)
 
-    def describe(setting, bbox, payload, seconds):
+    def describe(setting, results, payload, seconds):
         return constant(setting=make_setting(setting.by_level(), setting.scope),
-                        results={"bbox": bbox}, payload=payload, seconds=seconds)
+                        results=results, payload=payload, seconds=seconds)
 
+    on_cpu = engine.model.device.type == "cpu"
     done = sweeping.run(sweeping.Sweep(
         engine, dataset, settings, describe, Path(args.results_dir),
-        batch_size=args.batch_size or (1 if device == "cpu" else 8),
+        batch_size=args.batch_size or (1 if on_cpu else 8),
         readers=cfg.DATALOADER.NUM_WORKERS,
         overwrite=args.overwrite,
     ))
-    report(args, done)
+    if done is not None:  # rank 0 has it
+        report(args, done)
 
 
 def report(args: argparse.Namespace, done) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from detectron2_patch import distributed, pipeline
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.data.images import load_ahead
 from detectron2_patch.errors import InputError
 from detectron2_patch.payload import Elements, make_payload
 from detectron2_patch.plain import digest
@@ -49,7 +49,7 @@ class Sweep:
         engine: runs the detector; see ``engines``.
         dataset: the images.
         settings: all that are asked for.
-        describe: a setting, its ``bbox`` metrics, payload and seconds to its whole result.
+        describe: a setting, its metrics by task, payload and seconds to its whole result.
         folder: where the results go.
         batch_size: images of one padded size that go through the network together.
         processes: how many compute AP.
@@ -69,69 +69,124 @@ class Sweep:
 
     def blank(self, setting: Setting) -> dict[str, Any]:
         """A setting's result before its evaluation: enough for its name and versions."""
-        return self.describe(setting, {"AP": None}, {}, 0.0)
+        return self.describe(setting, {"bbox": {"AP": None}}, {}, 0.0)
 
 
 @dataclass
 class Done:
-    """What a sweep did, and where its seconds went."""
+    """What a sweep did.
+
+    Attributes:
+        written, skipped: settings, and those that had their result already.
+        seconds: where the time went, by part; of several processes, all of theirs.
+        rows: boxes through the box head.
+    """
 
     written: int
-    skipped: int
     seconds: Counter[str]
     rows: int = 0
+    skipped: int = 0
+
+    def gathered(self) -> Done | None:
+        """What all processes did, on rank 0."""
+        parts = distributed.gather(self)
+        if parts is None:
+            return None
+        seconds = sum((part.seconds for part in parts), Counter())
+        return Done(sum(part.written for part in parts), seconds,
+                    sum(part.rows for part in parts), self.skipped)
 
 
-def run(sweep: Sweep) -> Done:
+def run(sweep: Sweep) -> Done | None:
     """Evaluate every setting that has no result yet and write one file each.
+
+    Several processes share the images, then the settings; what was done comes back on rank 0,
+    ``None`` on the others. An engine whose detector doesn't factorise evaluates one by one.
 
     Raises:
         InputError: another sweep uses the folder; results of other versions are in it; the disk is
             or would be full. What was finished stays, and the same call goes on.
     """
     with locked(sweep.folder):
-        identity = _identity(sweep)
-        spool = Spool(sweep.folder / f".sweep-{identity[:12]}")
         pending = _pending(sweep)
-        # a spool's bits are numbered by the settings that were pending when it began
-        spooled = [sweep.settings[i] for i in spool.read_settings()]
-        if not set(pending) <= set(spooled):  # it began, or results have been deleted since
-            spool.remove()
-            spooled = []
-        if not pending:
-            spool.remove()
-            return Done(0, len(sweep.settings), Counter())
-        plan = make_plan(spooled or pending)
-        chunks = make_chunks(sweep.dataset, sweep.batch_size)
-        one_pass = OnePass(sweep.engine, plan)
-        if spooled:
-            logger.info("going on with the unfinished sweep in %s", spool.folder)
-        else:
-            _announce(sweep, plan, one_pass)
-            numbers = {setting: i for i, setting in enumerate(sweep.settings)}
-            spool.write_settings([numbers[setting] for setting in pending])
+        distributed.barrier()  # every process has seen what is there before one writes
+        reason = sweep.engine.factorises()
         try:
-            _detect(sweep, spool, one_pass, chunks)
-            share = sum(one_pass.seconds.values()) / len(plan.settings)
-            with one_pass.timed("AP"):
-                written = _evaluate(sweep, spool, plan, len(chunks), set(pending), share)
+            if not pending:
+                _spool(sweep).remove()
+                done = Done(0, Counter())
+            elif reason is not None:
+                logger.warning("%s, so settings can't share their work: one evaluation each", reason)
+                done = _one_by_one(sweep, pending)
+            else:
+                done = _in_one_pass(sweep, pending)
         except InputError as error:
             raise InputError(
                 f"{error}; what is finished is kept, and the same command goes on"
             ) from error
+        done.skipped = len(sweep.settings) - len(pending)
+        return done.gathered()
+
+
+def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
+    """An evaluation a setting, as ``train_net.py`` does it."""
+    for setting in progress(pending, unit="setting", desc="sweep", disable=distributed.rank() > 0):
+        found = pipeline.evaluate(
+            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers
+        )
+        if found is not None:
+            write_result(
+                sweep.describe(setting, found.results, found.payload, found.seconds), sweep.folder
+            )
+    return Done(len(pending) if distributed.rank() == 0 else 0, Counter())
+
+
+def _in_one_pass(sweep: Sweep, pending: Sequence[Setting]) -> Done:
+    spool = _spool(sweep)
+    # a spool's bits are numbered by the settings that were pending when it began
+    spooled = [sweep.settings[i] for i in spool.read_settings()]
+    if not set(pending) <= set(spooled):  # it begins, or results have been deleted since
+        spooled = []
+    plan = make_plan(spooled or pending)
+    chunks = make_chunks(sweep.dataset, sweep.batch_size)
+    one_pass = OnePass(sweep.engine, plan)
+    distributed.barrier()
+    if spooled:
+        logger.info("going on with the unfinished sweep in %s", spool.folder)
+    elif distributed.rank() == 0:
         spool.remove()
-        return Done(written, len(sweep.settings) - len(pending), one_pass.seconds, one_pass.rows)
+        _announce(sweep, plan, one_pass)
+        numbers = {setting: i for i, setting in enumerate(sweep.settings)}
+        spool.write_settings([numbers[setting] for setting in pending])
+    distributed.barrier()
+    _detect(sweep, spool, one_pass, chunks)
+    share = sum(one_pass.seconds.values()) / len(plan.settings)
+    distributed.barrier()
+    with one_pass.timed("AP"):
+        written = _evaluate(sweep, spool, plan, len(chunks), set(pending), share)
+    distributed.barrier()
+    spool.remove()
+    return Done(written, one_pass.seconds, one_pass.rows)
+
+
+def _spool(sweep: Sweep) -> Spool:
+    return Spool(sweep.folder / f".sweep-{_identity(sweep)[:12]}")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for one sweep; the lock goes with the process, however that ends.
 
+    Of several processes of one sweep, rank 0 holds it.
+
     Raises:
         InputError: another process holds it, or the folder can't be written.
     """
     import fcntl
 
+    if distributed.rank() > 0:
+        yield
+        return
     path = folder / ".sweep.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,14 +301,11 @@ def _detect(
     sweep: Sweep, spool: Spool, one_pass: OnePass, chunks: Sequence[Sequence[dict]]
 ) -> None:
     """The pass over the images: a spool file for each chunk that has none."""
-    missing = [number for number in range(len(chunks)) if not spool.has(number)]
-    flat = [image for number in missing for image in chunks[number]]
-
-    def read(image: dict):
-        return sweep.engine.read(sweep.dataset.image_path(image))
-
-    loaded = load_ahead(read, flat, sweep.readers, ahead=max(8, 2 * sweep.batch_size))
-    with progress(total=len(flat), unit="image", desc="one pass") as bar:
+    missing = distributed.share([n for n in range(len(chunks)) if not spool.has(n)])
+    paths = [sweep.dataset.image_path(image) for number in missing for image in chunks[number]]
+    loaded = iter(sweep.engine.read_all(paths, sweep.readers)) if paths else iter(())
+    with progress(total=len(paths), unit="image", desc="one pass",
+                  disable=distributed.rank() > 0) as bar:
         for number in missing:
             with one_pass.timed("images"):
                 inputs = [next(loaded) for _ in chunks[number]]
@@ -284,17 +336,24 @@ def _evaluate(
     elements = sum(np.array(spool.read(number)["elements"]) for number in range(chunks))
     payload = _Payload(plan, elements)
     todo = {i for i, setting in enumerate(plan.settings) if setting in pending}
-    groups = sorted({i // GROUP for i in todo})
-    results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, sweep.processes)
+    groups = distributed.share(sorted({i // GROUP for i in todo}))
+    todo = {i for i in todo if i // GROUP in groups}
+    if not todo:
+        return 0
+    processes = max(1, sweep.processes // distributed.local_world_size())
+    results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, processes)
     before = time.perf_counter()
-    with progress(total=len(todo), unit="setting", desc="AP") as bar:
+    with progress(total=len(todo), unit="setting", desc="AP",
+                  disable=distributed.rank() > 0) as bar:
         for index, bbox in results:
             if index not in todo:
                 continue
             now = time.perf_counter()
             setting = plan.settings[index]
-            result = sweep.describe(setting, bbox, payload.of(index), share + now - before)
-            write_result(result, sweep.folder)
+            write_result(
+                sweep.describe(setting, {"bbox": bbox}, payload.of(index), share + now - before),
+                sweep.folder,
+            )
             before = now
             bar.update()
     return len(todo)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -52,14 +51,11 @@ def _with(changes: Mapping[int, float]) -> Ratios:
 def read_list(path: str | Path) -> list[Ratios]:
     """Ratios from a file: a setting a line as ``--cr`` takes it, ``#`` starts a comment.
 
-    ``-`` reads standard input.
-
     Raises:
         InputError: the file can't be read, or a line holds no setting; names the line.
     """
     try:
-        text = sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8")
-        lines = text.splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(f"--cr-list {path}: {reason}; give a file of one setting a line") from error

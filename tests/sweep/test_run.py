@@ -26,9 +26,9 @@ def make(engine, scenes, tmp_path):
             versions=versions or {"torch": "1", "device": "cpu"},
         )
 
-        def describe(setting, bbox, payload, seconds):
+        def describe(setting, results, payload, seconds):
             return constant(setting=make_setting(setting.by_level(), setting.scope),
-                            results={"bbox": bbox}, payload=payload, seconds=seconds)
+                            results=results, payload=payload, seconds=seconds)
 
         return sweeping.Sweep(**{
             "engine": engine, "dataset": scenes, "settings": SETTINGS, "describe": describe,
@@ -60,7 +60,8 @@ def test_equals_an_evaluation_a_setting(make, engine, scenes):
         wanted = pipeline.evaluate(engine, scenes, setting.by_level(), setting.scope, 0)
         found = results[setting]
         assert found["payload"] == wanted.payload
-        assert found["results"]["bbox"] == pytest.approx(wanted.bbox, abs=0.01)
+        assert found["results"]["bbox"] == pytest.approx(
+            wanted.results["bbox"], abs=0.01)
 
 
 def test_what_is_there_is_skipped(make):

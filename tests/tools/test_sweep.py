@@ -94,6 +94,21 @@ def test_kills_at_random_moments_change_nothing(command, tiny):
     assert not list((tiny / "results").glob(".sweep-*"))
 
 
+def test_two_processes_write_the_files_of_one(sweep, command, tiny):
+    document = json.loads((tiny / "boxes.json").read_text())
+    image = document["images"][0]
+    document["images"] += [{**image, "id": number} for number in range(10, 30)]  # two chunks
+    (tiny / "boxes.json").write_text(json.dumps(document))
+    arguments = command("--grid", "1", "4", "--scope", "rpn", "pyramid")
+    assert sweep.main(arguments) == 0
+    (tiny / "results").rename(tiny / "alone")
+    done = subprocess.run([sys.executable, "tools/sweep.py", "--num-gpus", "2", *arguments],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("wrote 64 results") == 1
+    assert stable(tiny / "results") == stable(tiny / "alone")
+
+
 def test_an_interrupt_says_how_to_go_on(sweep, command, tiny, capsys, monkeypatch):
     from detectron2_patch.sweep import run
 

@@ -163,8 +163,8 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read a result file, or all below a folder, by ascending path.
 
     A ``.json.gz`` holds many (see ``packing``). The origin's files, ``[args, results]``, are read
-    as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one warning, and names with a dot in
-    front in silence.
+    as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one
+    warning, and names with a dot in front in silence.
 
     Raises:
         InputError: no such path, or a file asked for by name that is no result.

@@ -280,7 +280,7 @@ def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Pa
 
 
 def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
-    """Makes the result of one setting from ``setting``, ``results``, ``payload`` and ``seconds``."""
+    """What makes a result from ``setting``, ``results``, ``payload`` and ``seconds``."""
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
     from detectron2_patch.results import make_result

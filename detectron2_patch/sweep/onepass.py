@@ -166,7 +166,8 @@ class OnePass:
 
     def _score(self, number, maps, proposed, row, treatment, network_size):
         """Candidates: index into ``row``, class, box and score, each ``(D, …)``, unsorted."""
-        pairs, classes, boxes, scores = [], [], [], []
+        pairs, classes = ([np.zeros(0, dtype=np.int64)] for _ in range(2))
+        boxes, scores = [np.zeros((0, 4), dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
         self.rows += len(row)
         for start in range(0, len(row), _ROWS):
             part = slice(start, start + _ROWS)
@@ -220,9 +221,12 @@ class OnePass:
         taken = np.zeros((len(self.lists), len(prefixes)), dtype=np.int32)
         for column in range(len(LEVELS)):
             taken[self.choice_of[:, column], np.arange(len(prefixes))] = prefixes[:, column]
-        rows, of_row = np.unique(row, return_inverse=True)
-        in_merge = pack(taken[proposed.list_of[rows]] > proposed.rank[rows][:, None])
-        return in_merge[of_row] & self.readers[proposed.pooled[row], treatment]
+        members = self.readers[proposed.pooled[row], treatment]
+        for start in range(0, len(row), _ROWS):
+            part = row[start : start + _ROWS]
+            in_merge = taken[proposed.list_of[part]] > proposed.rank[part][:, None]
+            members[start : start + _ROWS] &= pack(in_merge)
+        return members
 
     def _elements(self, pyramid: dict[str, Tensor]) -> np.ndarray:
         """``(L + 5,)``: elements of a batch's maps as each list's treatment sends them, then of

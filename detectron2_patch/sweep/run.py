@@ -116,7 +116,7 @@ def run(sweep: Sweep) -> Done | None:
                 _spool(sweep).remove()
                 done = Done(0, Counter())
             elif reason is not None:
-                logger.warning("%s, so settings can't share their work: one evaluation each", reason)
+                logger.warning("%s: settings can't share work, so one evaluation each", reason)
                 done = _one_by_one(sweep, pending)
             else:
                 done = _in_one_pass(sweep, pending)

@@ -58,7 +58,9 @@ def read_list(path: str | Path) -> list[Ratios]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise InputError(f"--cr-list {path}: {reason}; give a file of one setting a line") from error
+        raise InputError(
+            f"--cr-list {path}: {reason}; give a file of one setting a line"
+        ) from error
     found = []
     for number, line in enumerate(lines, start=1):
         words = line.split("#")[0].replace(",", " ").split()

@@ -1,8 +1,8 @@
 """Detections under many settings on disk: each distinct one once, and who has it as bits.
 
-A folder holds ``settings.json``, which settings the bits stand for, and a file a chunk of images, each whole or absent.
-A chunk's bits are cut into groups of 64 settings that can be read alone, so that neither writing
-nor reading ever holds all images or all settings.
+A folder holds ``settings.json``, which settings the bits stand for, and a file a chunk of images,
+each whole or absent. A chunk's bits are cut into groups of 64 settings that can be read alone, so
+that neither writing nor reading ever holds all images or all settings.
 """
 
 from __future__ import annotations

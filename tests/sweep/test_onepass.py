@@ -89,6 +89,18 @@ def test_more_detections_than_an_image_may_have(agnostic):
     assert compared == 2 * 40 * len(settings)
 
 
+def test_an_image_without_proposals_has_no_detections(engine, scenes):
+    settings = with_scopes(grid({"p2": (1.0, 4.0)}), ["pyramid"])
+    rpn = engine.model.proposal_generator
+    one = engine.read(scenes.image_path(scenes.images[0]))
+    rpn.min_size, before = 1e9, rpn.min_size
+    try:
+        (found,), _ = OnePass(engine, make_plan(settings))([one])
+    finally:
+        rpn.min_size = before
+    assert len(found.scores) == 0 and found.members.shape == (0, 1)
+
+
 def test_images_of_one_size_go_together(engine, scenes):
     settings = with_scopes(grid({"p2": (1.0, 4.0)}), ["rpn", "pyramid"])
     inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]

@@ -161,6 +161,20 @@ def test_another_sweep_into_the_same_folder_shares_its_results(make):
     assert (sweeping.run(make(settings=wider)).written) == 1  # both at 4: the others were there
 
 
+def test_what_does_not_factorise_runs_one_by_one(make, monkeypatch, caplog):
+    whole = make(settings=SETTINGS[:3], folder=make().folder / "whole")
+    sweeping.run(whole)
+    single = make(settings=SETTINGS[:3], folder=make().folder / "single")
+    monkeypatch.setattr(type(single.engine), "factorises", lambda _: "a cascade moves boxes")
+    assert sweeping.run(single).written == 3
+    assert "a cascade moves boxes: settings can't share work" in caplog.text
+    found, wanted = stable(single.folder), stable(whole.folder)
+    assert found.keys() == wanted.keys()
+    for name, one in found.items():
+        assert one["payload"] == wanted[name]["payload"]
+        assert one["results"]["bbox"] == pytest.approx(wanted[name]["results"]["bbox"], abs=0.01)
+
+
 def test_batches_hold_one_size_each():
     inputs = [type("", (), {"tensor": np.zeros(n)})() for n in (3, 3, 3, 4, 4, 3)]
     sizes = [[one.tensor.shape[0] for one in batch] for batch in sweeping._batches(inputs, 2)]

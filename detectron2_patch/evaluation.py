@@ -56,7 +56,7 @@ class CocoEvaluator:
 
     def stats(self, detections: Iterable[Mapping[str, Any]]) -> list[float]:
         """COCO's twelve numbers as fractions: six AP, then six AR; NaN without ground truth."""
-        return _twelve(*self._backend.curves(self._rows(detections)))
+        return _twelve(*self._backend.curves(self.rows(detections)))
 
     def evaluate(self, detections: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
         """detectron2's metrics in percent: AP, AP50, AP75, APs, APm, APl, AP-<class>…
@@ -64,13 +64,17 @@ class CocoEvaluator:
         None where there is no ground truth to measure. A dataset of one class has its AP-<class>
         too, and without any detection the numbers are 0, as pycocotools computes them.
         """
-        precision, recall = self._backend.curves(self._rows(detections))
+        return self.evaluate_rows(self.rows(detections))
+
+    def evaluate_rows(self, rows: np.ndarray) -> dict[str, float | None]:
+        """``evaluate`` of detections that ``rows`` has converted, or of a choice of their rows."""
+        precision, recall = self._backend.curves(rows)
         metrics = dict(zip(OVERALL, _twelve(precision, recall)))
         for index, key in enumerate(self._class_keys):
             metrics[key] = _mean(precision[:, :, index, _ALL, _DETS_100])
         return {key: None if np.isnan(v) else 100 * v for key, v in metrics.items()}
 
-    def _rows(self, detections: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    def rows(self, detections: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """(n, 7) float64: image, x, y, width, height, score, class; all numbered from 1."""
         parts = [np.empty((0, 7))]
         for one in detections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -31,3 +32,16 @@ class Elements:
         for level in LEVELS:
             self.full[level] += other.full[level]
             self.sent[level] += other.sent[level]
+
+
+def make_payload(scope: str, elements: Elements) -> dict[str, Any]:
+    """A payload as results hold it: elements of each level as sent and in full.
+
+    In scope ``rpn`` nothing is saved on a wire: the box head reads clean maps, so all must be sent.
+    """
+    return {
+        "wire": scope == "pyramid",
+        "unit": "elements",
+        "sent": dict(elements.sent),
+        "full": dict(elements.full),
+    }

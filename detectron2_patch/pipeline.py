@@ -11,7 +11,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import Elements
+from detectron2_patch.payload import Elements, make_payload
 from detectron2_patch.progress import progress
 
 
@@ -75,11 +75,5 @@ def evaluate(
     elements = Elements()
     for _, counted in parts:
         elements.merge(counted)
-    payload = {
-        "wire": scope == "pyramid",  # else the box head reads clean maps and all must be sent
-        "unit": "elements",
-        "sent": elements.sent,
-        "full": elements.full,
-    }
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}
-    return Evaluation(results, payload, time.perf_counter() - start)
+    return Evaluation(results, make_payload(scope, elements), time.perf_counter() - start)

@@ -24,7 +24,7 @@ def parse_cr(entries: Sequence[str | float]) -> dict[str, float]:
     """
     if len(entries) not in (5, 6):
         raise InputError(f"--cr got {len(entries)} ratios; give {_USE}")
-    ratios = [_parse_ratio(entry) for entry in entries]
+    ratios = [parse_ratio(entry) for entry in entries]
     if len(ratios) == 6 and ratios[0] != 1:
         raise InputError(
             f"--cr with six ratios starts with {entries[0]!r}, which names no level; give {_USE}"
@@ -32,7 +32,12 @@ def parse_cr(entries: Sequence[str | float]) -> dict[str, float]:
     return dict(zip(LEVELS, ratios[-5:]))
 
 
-def _parse_ratio(entry: str | float) -> float:
+def parse_ratio(entry: str | float, flag: str = "--cr", use: str = _USE) -> float:
+    """One ratio; ``inf`` for ``max``.
+
+    Raises:
+        InputError: no number >= 1; names ``flag`` and says ``use``.
+    """
     if entry == MAX:
         return math.inf
     try:
@@ -40,7 +45,7 @@ def _parse_ratio(entry: str | float) -> float:
     except (TypeError, ValueError):
         ratio = math.nan
     if not (math.isfinite(ratio) and ratio >= 1):
-        raise InputError(f"--cr got {str(entry)!r}, which is no ratio; give {_USE}")
+        raise InputError(f"{flag} got {str(entry)!r}, which is no ratio; give {use}")
     return ratio
 
 

@@ -7,16 +7,19 @@ same evaluation, done again, replaces a file.
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import math
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from detectron2_patch import packing
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, shown_path
@@ -159,25 +162,26 @@ def check_folder(folder: str | os.PathLike) -> None:
 def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read a result file, or all below a folder, by ascending path.
 
-    The origin's files, ``[args, results]``, are read as its code ran them (``_from_origin``).
-    Below a folder other JSON files are skipped with one warning, and names with a dot in
-    front in silence.
+    A ``.json.gz`` holds many (see ``packing``). The origin's files, ``[args, results]``, are read
+    as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one
+    warning, and names with a dot in front in silence.
 
     Raises:
         InputError: no such path, or a file asked for by name that is no result.
     """
     path = Path(path)
     if not path.is_dir():
-        return [_load_file(path)]
+        return _load_file(path)
     files = sorted(
         file
-        for file in path.rglob("*.json")
+        for pattern in ("*.json", f"*{packing.SUFFIX}")
+        for file in path.rglob(pattern)
         if not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     results, skipped = [], []
     for file in files:
         try:
-            results.append(_load_file(file))
+            results += _load_file(file)
         except InputError as error:
             skipped.append(str(error))
     if skipped:
@@ -187,16 +191,22 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     return results
 
 
-def _load_file(file: Path) -> dict[str, Any]:
+def _load_file(file: Path) -> list[dict[str, Any]]:
     try:
+        raw = file.read_bytes()
+        if file.name.endswith(packing.SUFFIX):
+            raw = gzip.decompress(raw)
         # parse_constant: the origin's json.dump wrote NaN where no object has a size
-        data = json.loads(file.read_bytes(), parse_constant=lambda _: None)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+        data = json.loads(raw, parse_constant=lambda _: None)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {file}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON: {error}") from error
     try:
-        return _from_origin(*data) if _is_origin(data) else _checked(data)
+        if packing.is_packed(data):
+            return [_checked(one) for one in packing.unpack(data)]
+        return [_from_origin(*data) if _is_origin(data) else _checked(data)]
     except ValueError as error:
         raise InputError(f"{file} is not a result: {error}") from error
 
@@ -268,5 +278,5 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     for scope in SCOPES:
         name = result_name({**result, "setting": make_setting(clean, scope)})
         for file in sorted(Path(folder).rglob(name)):
-            return _load_file(file)
+            return _load_file(file)[0]
     return None

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copy a checkpoint without what only its training needs: a third of the size, the same detector."""
+"""Copy a checkpoint without what only its training needs: a third of the size, same detector."""
 
 from __future__ import annotations
 

@@ -6,7 +6,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detectron2_patch import distributed
 from detectron2_patch.engines.choice import AUTO, ENGINES
@@ -36,12 +39,6 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", metavar="FILE",
-        help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
-        "the demo")
-    add("--engine", choices=ENGINES, default=AUTO,
-        help="auto (default): the installed detectron2 where it works, else the built-in one on "
-        "torchvision")
     add("--cr", default="1 1 1 1 1", metavar="RATIO",
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
         "first is 1 and names no level")
@@ -50,14 +47,27 @@ def build_parser() -> argparse.ArgumentParser:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
     mode.add_argument("--train", action="store_true", help="train first, then evaluate")
-    add("--resume", action="store_true",
-        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
-    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
-        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
     add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
         help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
     add("--train-damaged", action="store_true",
         help="with --train: the pyramid is degraded while training, too, as --cr and --scope say")
+    add_common_flags(parser)
+    return parser
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a detector on a dataset; the overrides end the line."""
+    add = parser.add_argument
+    add("--config-file", metavar="FILE",
+        help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
+        "the demo")
+    add("--engine", choices=ENGINES, default=AUTO,
+        help="auto (default): the installed detectron2 where it works, else the built-in one on "
+        "torchvision")
+    add("--resume", action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
+    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
+        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add("--num-gpus", type=int, metavar="N",
         help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
@@ -69,23 +79,27 @@ def build_parser() -> argparse.ArgumentParser:
     add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
         help="overrides of the configuration, last on the line")
-    return parser
 
 
-def join_ratios(argv: list[str]) -> list[str]:
+def join_ratios(argv: list[str], flags: Sequence[str] = ("--cr",)) -> list[str]:
     """Make ``--cr 1 1 1 1 4 KEY VALUE`` one argument, so that the overrides stay apart.
 
-    argparse would give every following word to ``--cr``. Ratios end at the next option or at a
-    configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken for a ratio, to
-    be refused as one.
+    argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
+    next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
+    for a ratio, to be refused as one.
     """
-    if "--cr" not in argv:
-        return argv
-    start = argv.index("--cr")
-    end = start + 1
-    while end < len(argv) and not argv[end].startswith("--") and not _is_config_key(argv[end]):
-        end += 1
-    return [*argv[:start], f"--cr={' '.join(argv[start + 1:end])}", *argv[end:]]
+    joined, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word in flags:
+            words = []
+            while rest and not rest[0].startswith("--") and not _is_config_key(rest[0]):
+                words.append(rest.pop(0))
+            word = f"{word}={' '.join(words)}"
+        elif _is_config_key(word):  # overrides are the last on the line, whatever they hold
+            return [*joined, word, *rest]
+        joined.append(word)
+    return joined
 
 
 def _is_config_key(word: str) -> bool:
@@ -98,11 +112,20 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(join_ratios(argv))
+    return start(run, args, [__file__, *argv])
+
+
+def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
+          line: Sequence[str]) -> int:
+    """Call ``run(args)`` here, or ``line`` in as many processes as the flags ask for.
+
+    Returns the exit status: 2 for a mistake, which is told in one line.
+    """
     level = logging.INFO if distributed.rank() == 0 else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
     try:
         if needs_launch(args):
-            return distributed.launch([__file__, *argv], args.num_gpus or 1, args.num_machines,
+            return distributed.launch(line, args.num_gpus or 1, args.num_machines,
                                       args.machine_rank, args.dist_url)
         with distributed.joined(wanted_device(args)):
             run(args)
@@ -141,10 +164,25 @@ def wanted_device(args: argparse.Namespace) -> str | None:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then train and evaluate."""
+    from detectron2_patch import pipeline
+    from detectron2_patch.results import make_setting
+
     ratios = parse_cr(args.cr.split())
     if args.train_damaged and not args.train:
         raise InputError("--train-damaged is given without --train; an evaluation is damaged by "
                          "--cr and --scope alone: leave it out")
+    cfg, engine, dataset = prepare(args, training=args.train)
+    weights = train(args, ratios, cfg, engine) if args.train else find_weights(args, cfg)
+    engine.load_weights(weights)
+    done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
+    if done is not None:  # rank 0 has it
+        describe = describer({**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights)
+        report(describe(setting=make_setting(ratios, args.scope), results=done.results,
+                        payload=done.payload, seconds=done.seconds), args.results_dir)
+
+
+def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
+    """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
     if args.config_file is None:
         logger.info(COCO_HINT)
 
@@ -161,22 +199,14 @@ def run(args: argparse.Namespace) -> None:
     logger.info("engine %s: %s", name, why)
     config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
     cfg = load_cfg(config_file, args.opts)
-    check_config(name, cfg, training=args.train)
+    check_config(name, cfg, training=training)
     device = choose_device(args, cfg)
     check_folder(args.results_dir)
-    test_set = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
-    check_class_count(test_set, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
+    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)  # the initial weights of a training
-    engine = build_engine(name, cfg, device)
-    if args.train:
-        weights = train(args, ratios, cfg, engine)
-    else:
-        weights = find_weights(args, cfg)
-    engine.load_weights(weights)
-    result = evaluate(args, ratios, cfg, engine, test_set, weights)
-    if result is not None:  # rank 0 has it
-        report(result, args.results_dir)
+    return cfg, build_engine(name, cfg, device), dataset
 
 
 def choose_device(args: argparse.Namespace, cfg) -> str:
@@ -252,32 +282,23 @@ def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Pa
         return engine.train(dataset, start, resume=args.resume)
 
 
-def evaluate(
-    args: argparse.Namespace, ratios: dict[str, float], cfg, engine, dataset, weights: Path
-) -> dict | None:
-    """Evaluate one setting; returns, on rank 0, the result that goes to the JSON."""
-    from detectron2_patch import pipeline
+def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
+    """What makes a result from ``setting``, ``results``, ``payload`` and ``seconds``."""
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
-    from detectron2_patch.results import make_result, make_setting
+    from detectron2_patch.results import make_result
     from detectron2_patch.versions import collect_versions
 
-    done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
-    if done is None:
-        return None
-    return make_result(
-        args={**vars(args), "cr": args.cr.split()},
-        setting=make_setting(ratios, args.scope),
-        results=done.results,
-        payload=done.payload,
+    return partial(
+        make_result,
+        args=args,
         dataset=dataset,
         weights_path=weights,
         weights_sha256=sha256(weights),
         config=result_relevant(cfg),
-        config_file=args.config_file or DEMO_CONFIG,
+        config_file=args["config_file"] or DEMO_CONFIG,
         engine=engine.name,
         versions=collect_versions(str(engine.model.device)),
-        seconds=done.seconds,
     )
 
 

@@ -12,8 +12,8 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.files import cache_dir
 from detectron2_patch.progress import progress
 
-IMAGES = {"train": 500, "val": 200}
-VERSION = 1  # of the scenes: part of the folder's name, so that a change makes them anew
+IMAGES = {"train": 800, "val": 200}
+VERSION = 2  # of the scenes: part of the folder's name, so that a change makes them anew
 
 
 def ensure_demo(split: str, root: Path | None = None) -> tuple[Path, Path]:
@@ -33,7 +33,7 @@ def ensure_demo(split: str, root: Path | None = None) -> tuple[Path, Path]:
         except OSError as error:
             raise InputError(
                 f"cannot make the demo's images in {folder}: {error.strerror}; set "
-                "DETECTRON2_PATCH_CACHE to a folder that can be written and has 150 MB"
+                "DETECTRON2_PATCH_CACHE to a folder that can be written and has 250 MB"
             ) from error
     return folder / f"instances_{split}.json", folder / "images"
 

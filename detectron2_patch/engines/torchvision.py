@@ -12,7 +12,8 @@ from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
-from detectron2_patch.rcnn.model import FasterRCNN, to_image
+from detectron2_patch.rcnn.model import FasterRCNN, box_to_image, to_image
+from detectron2_patch.rcnn.structures import ImageBatch, Proposals
 from detectron2_patch.weights import load_weights
 
 
@@ -37,6 +38,11 @@ class TorchvisionEngine:
     def __init__(self, cfg, device: str) -> None:
         self.cfg, self.input_cfg = cfg, cfg.INPUT
         self.model = FasterRCNN(cfg).to(device).eval()
+        self.num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        self.post_nms_topk = cfg.MODEL.RPN.POST_NMS_TOPK_TEST
+        self.score_threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.nms_threshold = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
+        self.detections_per_image = cfg.TEST.DETECTIONS_PER_IMAGE
 
     def load_weights(self, path: Path) -> None:
         """Load a whole checkpoint with detectron2's names."""
@@ -75,3 +81,45 @@ class TorchvisionEngine:
             name: getattr(detections, name).cpu().numpy()
             for name in ("boxes", "scores", "classes")
         }
+
+    # The parts of ``detect``, for those who share them between settings.
+
+    def batch(self, inputs: Sequence[NetworkInput]) -> ImageBatch:
+        """Images of one padded size, normalised and stacked on the device."""
+        return self.model.preprocess([one.tensor for one in inputs])
+
+    @torch.inference_mode()
+    def pyramid(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """The clean maps, level to ``(N, C, H, W)``."""
+        return self.model.backbone(batch.tensor)
+
+    @torch.inference_mode()
+    def level_proposals(self, batch: ImageBatch, level: str, feature: Tensor) -> list[Proposals]:
+        """What the RPN proposes for each image from one level's map, by falling logit."""
+        return self.model.proposal_generator.level_proposals(level, feature, batch.image_sizes)
+
+    @torch.inference_mode()
+    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The box head on boxes that are each pooled from a given map.
+
+        Args:
+            groups: level, its map ``(N, C, H, W)`` and boxes ``(R, 5)`` with the image's number
+                in front.
+
+        Returns:
+            class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
+            or ``(R, 4)``, the groups one after the other.
+        """
+        heads = self.model.roi_heads
+        pooled = torch.cat([heads.pool_level(*group) for group in groups])
+        return heads.predict_pooled(pooled, torch.cat([rois[:, 1:] for _, _, rois in groups]))
+
+    def to_image(
+        self, boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Tensor:
+        """Boxes ``(R, 4)`` scaled from the network's pixels to the image's, and clipped."""
+        return box_to_image(boxes, network_size, image_size)
+
+    def factorises(self) -> str | None:
+        """Why settings can't share these parts; ``None`` where they can, as here."""
+        return None

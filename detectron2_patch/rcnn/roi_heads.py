@@ -101,27 +101,35 @@ class ROIHeads(nn.Module):
         pooled = features["p2"].new_zeros(len(rois), features["p2"].shape[1], size, size)
         for index, level in enumerate(POOLED_LEVELS):
             members = torch.nonzero(levels == index).flatten()
-            pooled = pooled.index_put(
-                (members,),
-                roi_align(
-                    features[level],
-                    rois[members],
-                    output_size=size,
-                    spatial_scale=1 / STRIDES[level],
-                    sampling_ratio=self.head_cfg.POOLER_SAMPLING_RATIO,
-                    aligned=self.head_cfg.POOLER_TYPE == "ROIAlignV2",
-                ),
-            )
+            part = self.pool_level(level, features[level], rois[members])
+            pooled = pooled.index_put((members,), part)
         return pooled
+
+    def pool_level(self, level: str, feature: Tensor, rois: Tensor) -> Tensor:
+        """RoIAlign of boxes ``(R, 5)``, the image's number in front, from one map ``(N, C, H, W)``:
+        ``(R, C, S, S)``."""
+        return roi_align(
+            feature,
+            rois,
+            output_size=self.head_cfg.POOLER_RESOLUTION,
+            spatial_scale=1 / STRIDES[level],
+            sampling_ratio=self.head_cfg.POOLER_SAMPLING_RATIO,
+            aligned=self.head_cfg.POOLER_TYPE == "ROIAlignV2",
+        )
 
     def predict(
         self, features: dict[str, Tensor], boxes: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
         """Class probabilities ``(R, K + 1)`` and boxes ``(R, 4 K)`` or ``(R, 4)`` per image."""
-        logits, deltas = self.box_predictor(self.box_head(self.pool(features, boxes)))
-        refined = box.decode(deltas, torch.cat(list(boxes)), self.head_cfg.BBOX_REG_WEIGHTS)
+        scores, refined = self.predict_pooled(self.pool(features, boxes), torch.cat(list(boxes)))
         counts = [len(b) for b in boxes]
-        return list(zip(F.softmax(logits, dim=-1).split(counts), refined.split(counts)))
+        return list(zip(scores.split(counts), refined.split(counts)))
+
+    def predict_pooled(self, pooled: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and refined boxes of ``pooled`` ``(R, C, S, S)``, proposals ``(R, 4)``."""
+        logits, deltas = self.box_predictor(self.box_head(pooled))
+        refined = box.decode(deltas, boxes, self.head_cfg.BBOX_REG_WEIGHTS)
+        return F.softmax(logits, dim=-1), refined
 
     def select(
         self, scores: Tensor, boxes: Tensor, image_size: tuple[int, int]

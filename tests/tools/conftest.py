@@ -37,10 +37,21 @@ def train_net():
 
 
 @pytest.fixture
-def visualize(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))  # it imports train_net, as a script would
-    yield load_tool("visualize")
+def load_beside(monkeypatch):
+    """``load`` for a tool that imports train_net, as a script would."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    yield load_tool
     sys.modules.pop("train_net", None)
+
+
+@pytest.fixture
+def visualize(load_beside):
+    return load_beside("visualize")
+
+
+@pytest.fixture
+def sweep(load_beside):
+    return load_beside("sweep")
 
 
 @pytest.fixture

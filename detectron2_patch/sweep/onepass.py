@@ -1,0 +1,261 @@
+"""An image's detections under every setting, for the price of a few.
+
+    backbone ── P2 … P6 ──┬─ each (level, treatment) ─ RPN ─ one list ─┐
+                          │                                            ├─ merges: five prefixes each
+                          └─ maps that the box head reads ─┐           │
+                             box head on the union of all chosen boxes ┘
+                                   └─ suppression and final cut, settings as bits
+
+Two facts make it exact. The RPN works on each level alone until the merge. And the box head's
+answer depends on the box and on the one map of its level, on nothing else of the setting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detectron2_patch.degrade import degrade, reduced_size
+from detectron2_patch.ratios import LEVELS
+from detectron2_patch.rcnn.boxes import clip
+from detectron2_patch.rcnn.roi_heads import pooled_level
+from detectron2_patch.sweep.merge import common_order, prefix_lengths
+from detectron2_patch.sweep.plan import POOLED, Plan
+from detectron2_patch.sweep.suppress import keep_best, pack, suppress
+
+_ROWS = 2048  # boxes through the box head at a time: bounds its memory
+
+
+@dataclass
+class Detected:
+    """One image's distinct detections, by falling score, and which settings have which.
+
+    Attributes:
+        boxes: ``(D, 4)`` float32 in the image's pixels.
+        scores: ``(D,)`` float32.
+        classes: ``(D,)`` int16.
+        members: ``(D, W)``, bit ``s % 64`` of word ``s // 64`` is setting ``s``.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    members: np.ndarray
+
+
+@dataclass
+class _Proposed:
+    """One image's proposals of all lists, one list after the other. ``T`` proposals.
+
+    ``boxes`` ``(T, 4)`` stays on the device; ``list_of``, ``rank`` (within its list), ``order``
+    (within the common order) and ``pooled`` (index of the level it is pooled from) are ``(T,)``.
+    """
+
+    boxes: Tensor
+    list_of: np.ndarray
+    rank: np.ndarray
+    order: np.ndarray
+    pooled: np.ndarray
+
+
+class OnePass:
+    """Runs ``engine`` on images under every setting of ``plan``.
+
+    Attributes:
+        seconds: where the time went: ``backbone``, ``rpn`` and ``box head`` are the network's, the
+            work that no order of doing things avoids; ``merge`` and ``suppress`` are ours.
+        rows: how many boxes went through the box head.
+    """
+
+    NETWORK = ("backbone", "rpn", "box head")
+
+    def __init__(self, engine, plan: Plan) -> None:
+        self.engine, self.plan = engine, plan
+        self.cuda = next(engine.model.parameters()).is_cuda
+        self.seconds: Counter[str] = Counter()
+        self.rows = 0
+        self.lists = [(level, t) for level in LEVELS for t in range(len(plan.treatments[level]))]
+        first = [self.lists.index((level, 0)) for level in LEVELS]
+        self.choices = plan.merges + np.array(first)  # (M, 5) indices into lists
+        self.choice_of = self.choices[plan.merge_of]  # (S, 5)
+        most = max(len(plan.treatments[level]) for level in POOLED)
+        # (4, most, W): the settings whose box head reads treatment t of level q
+        self.readers = np.stack(
+            [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(POOLED))]
+        )
+
+    def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
+        """The detections of images of one padded size, as ``engine.read`` gives them, and the
+        elements of their maps: as each (level, treatment) sends them, then of each level in full.
+        """
+        with self.timed("backbone"):
+            batch = self.engine.batch(inputs)
+            clean = self.engine.pyramid(batch)
+        maps, proposals = {}, []
+        with self.timed("rpn"):
+            for index, (level, t) in enumerate(self.lists):
+                treated = degrade(clean[level], self.plan.treatments[level][t])
+                if (self.choices == index).any():
+                    proposals.append(self.engine.level_proposals(batch, level, treated))
+                else:  # the clean map, which no RPN of these settings reads
+                    proposals.append(None)
+                if level in POOLED and self.readers[POOLED.index(level), t].any():
+                    maps[level, t] = treated
+        detected = [
+            self._image(
+                number, maps, [found and found[number] for found in proposals],
+                batch.image_sizes[number], one.image_size,
+            )
+            for number, one in enumerate(inputs)
+        ]
+        return detected, self._elements(clean)
+
+    def _image(self, number: int, maps: dict, proposals: list, network_size, image_size):
+        with self.timed("merge"):
+            proposed = self._gather(proposals)
+            prefixes = prefix_lengths(
+                proposed.list_of[np.argsort(proposed.order)], len(self.lists), self.choices,
+                self.engine.post_nms_topk,
+            )[self.plan.merge_of]
+            row, treatment = self._needed(proposed, prefixes)
+        pair, classes, boxes, scores = self._score(
+            number, maps, proposed, row, treatment, network_size
+        )
+        with self.timed("suppress"):
+            return self._select(
+                proposed, prefixes, row[pair], treatment[pair], classes, boxes, scores,
+                network_size, image_size,
+            )
+
+    def _gather(self, proposals: list) -> _Proposed:
+        """All lists of one image, each no longer than a merge can use."""
+        topk = self.engine.post_nms_topk
+        parts = [(p.boxes[:topk], p.logits[:topk]) for p in proposals if p is not None]
+        lengths = [0 if p is None else len(p.logits[:topk]) for p in proposals]
+        boxes = torch.cat([boxes for boxes, _ in parts])
+        logits = torch.cat([logits for _, logits in parts]).cpu().numpy()
+        order = np.empty(len(logits), dtype=np.int64)
+        order[common_order(logits)] = np.arange(len(logits))
+        return _Proposed(
+            boxes,
+            list_of=np.repeat(np.arange(len(lengths)), lengths),
+            rank=np.concatenate([np.arange(length) for length in lengths]),
+            order=order,
+            pooled=pooled_level(boxes).cpu().numpy(),
+        )
+
+    def _needed(self, proposed: _Proposed, prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes that the box head has to see and the treatment of the map that each is pooled
+        from: ``(P,)`` and ``(P,)``, by level pooled from, then treatment."""
+        depth = np.zeros((len(self.lists), *self.readers.shape[:2]), dtype=np.int32)
+        for column in range(len(LEVELS)):
+            for q in range(len(POOLED)):
+                where = self.choice_of[:, column], q, self.plan.box[:, q]
+                np.maximum.at(depth, where, prefixes[:, column])
+        needed = proposed.rank[:, None] < depth[proposed.list_of, proposed.pooled]
+        row, treatment = np.nonzero(needed)
+        by_map = np.lexsort((treatment, proposed.pooled[row]))
+        return row[by_map], treatment[by_map]
+
+    def _score(self, number, maps, proposed, row, treatment, network_size):
+        """Candidates: index into ``row``, class, box and score, each ``(D, …)``, unsorted."""
+        pairs, classes = ([np.zeros(0, dtype=np.int64)] for _ in range(2))
+        boxes, scores = [np.zeros((0, 4), dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
+        self.rows += len(row)
+        for start in range(0, len(row), _ROWS):
+            part = slice(start, start + _ROWS)
+            with self.timed("merge"):
+                groups = self._groups(number, maps, proposed, row[part], treatment[part])
+            with self.timed("box head"):
+                outputs = self.engine.score(groups)
+            with self.timed("suppress"):
+                found = _candidates(*outputs, self.engine.score_threshold, network_size)
+                for into, values in zip((pairs, classes, boxes, scores), found):
+                    into.append(values.cpu().numpy())
+            pairs[-1] += start
+        return tuple(map(np.concatenate, (pairs, classes, boxes, scores)))
+
+    def _groups(self, number, maps, proposed, row, treatment) -> list[tuple[str, Tensor, Tensor]]:
+        """The boxes as ``engine.score`` takes them: one group a map, in the order given."""
+        rois = proposed.boxes[torch.from_numpy(row).to(proposed.boxes.device)]
+        rois = torch.cat([torch.full_like(rois[:, :1], number), rois], dim=1)
+        key = np.stack([proposed.pooled[row], treatment], axis=1)
+        firsts = [0, *(np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1)]
+        counts = np.diff([*firsts, len(key)]).tolist()
+        return [
+            (POOLED[key[i, 0]], maps[POOLED[key[i, 0]], key[i, 1]], group)
+            for i, group in zip(firsts, rois.split(counts))
+        ]
+
+    def _select(self, proposed, prefixes, row, treatment, classes, boxes, scores, network_size,
+                image_size) -> Detected:
+        """Suppress within each class, cut, and take the boxes to the image's pixels."""
+        tie = proposed.order[row] * self.engine.num_classes + classes
+        order = np.lexsort((tie, -scores))
+        row, treatment, classes = row[order], treatment[order], classes[order]
+        boxes, scores = boxes[order], scores[order]
+        members = self._members(proposed, prefixes, row, treatment)
+        for kind in np.unique(classes):
+            of_kind = np.flatnonzero(classes == kind)
+            members[of_kind] = suppress(
+                boxes[of_kind], members[of_kind], self.engine.nms_threshold
+            )
+        members = keep_best(members, len(self.plan.settings), self.engine.detections_per_image)
+        boxes = self.engine.to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
+        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        found = members.any(axis=1) & solid
+        return Detected(
+            boxes[found], scores[found], classes[found].astype(np.int16), members[found]
+        )
+
+    def _members(self, proposed, prefixes, row, treatment) -> np.ndarray:
+        """Which settings have which candidate: its box is in their merge and they have it pooled
+        from this treatment. ``(D, W)``."""
+        taken = np.zeros((len(self.lists), len(prefixes)), dtype=np.int32)
+        for column in range(len(LEVELS)):
+            taken[self.choice_of[:, column], np.arange(len(prefixes))] = prefixes[:, column]
+        members = self.readers[proposed.pooled[row], treatment]
+        for start in range(0, len(row), _ROWS):
+            part = row[start : start + _ROWS]
+            in_merge = taken[proposed.list_of[part]] > proposed.rank[part][:, None]
+            members[start : start + _ROWS] &= pack(in_merge)
+        return members
+
+    def _elements(self, pyramid: dict[str, Tensor]) -> np.ndarray:
+        """``(L + 5,)``: elements of a batch's maps as each list's treatment sends them, then of
+        each level in full."""
+        counts = []
+        for level, t in self.lists:
+            n, c, h, w = pyramid[level].shape
+            small_h, small_w = reduced_size(h, w, self.plan.treatments[level][t])
+            counts.append(n * c * small_h * small_w)
+        return np.array([*counts, *(pyramid[level].numel() for level in LEVELS)], dtype=np.int64)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the block's seconds to ``part``."""
+        start = time.perf_counter()
+        yield
+        if self.cuda:
+            torch.cuda.synchronize()
+        self.seconds[part] += time.perf_counter() - start
+
+
+def _candidates(
+    scores: Tensor, boxes: Tensor, threshold: float, network_size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows, classes, boxes and scores above the threshold, boxes clipped: ``ROIHeads.select`` up to
+    its suppression."""
+    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
+    boxes = clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), network_size)
+    row, classes = torch.nonzero(
+        (scores[:, :-1] > threshold) & finite[:, None], as_tuple=True
+    )
+    return row, classes, boxes[row, classes if boxes.shape[1] > 1 else 0], scores[row, classes]

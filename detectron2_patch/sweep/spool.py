@@ -1,0 +1,115 @@
+"""Detections under many settings on disk: each distinct one once, and who has it as bits.
+
+A folder holds ``settings.json``, which settings the bits stand for, and a file a chunk of images,
+each whole or absent. A chunk's bits are cut into groups of 64 settings that can be read alone, so
+that neither writing nor reading ever holds all images or all settings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.files import atomic_write
+
+if TYPE_CHECKING:  # it imports torch, which the processes that compute AP do without
+    from detectron2_patch.sweep.onepass import Detected
+
+GROUP = 64  # settings in a group: the bits of a word
+_SETTINGS = "settings.json"
+
+
+class Spool:
+    """The chunks of one sweep in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read_settings(self) -> list[int]:
+        """What ``write_settings`` wrote; nothing where there is no spool yet.
+
+        Raises:
+            InputError: it can't be read.
+        """
+        try:
+            return json.loads((self.folder / _SETTINGS).read_bytes())
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"cannot go on from {self.folder}: {error}; delete that folder to start afresh"
+            ) from error
+
+    def write_settings(self, numbers: Sequence[int]) -> None:
+        """Begin: tell which of a sweep's settings the bits stand for, before the first chunk."""
+        with atomic_write(self.folder / _SETTINGS) as file:
+            file.write(json.dumps(list(numbers)).encode())
+
+    def has(self, chunk: int) -> bool:
+        """Whether a chunk is finished."""
+        return self._path(chunk).exists()
+
+    def write(
+        self, chunk: int, image_ids: Sequence[int], found: Sequence[Detected],
+        elements: np.ndarray,
+    ) -> None:
+        """Write a chunk: its images' detections, and elements ``(L,)`` of each list's maps.
+
+        Raises:
+            InputError: the disk is full or the folder can't be written.
+        """
+        with atomic_write(self._path(chunk)) as file:
+            file.write(encode(image_ids, found, elements))
+
+    def read(self, chunk: int) -> Mapping[str, np.ndarray]:
+        """The arrays of a chunk by name, each read from disk when it is asked for."""
+        return np.load(self._path(chunk))
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:06}.npz"
+
+
+def encode(
+    image_ids: Sequence[int], found: Sequence[Detected], elements: np.ndarray
+) -> bytes:
+    """The bytes of a chunk: a compressed npz."""
+    arrays = {
+        "image_ids": np.array(image_ids, dtype=np.int64),
+        "counts": np.array([len(one.scores) for one in found], dtype=np.int64),
+        "elements": elements,
+        **{name: np.concatenate([getattr(one, name) for one in found])
+           for name in ("boxes", "scores", "classes")},
+    }
+    members = np.concatenate([one.members for one in found])
+    arrays.update(
+        {group_name(g): np.ascontiguousarray(column) for g, column in enumerate(members.T)}
+    )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def group_name(group: int) -> str:
+    """The array of a chunk that holds the bits of settings ``64 group …``."""
+    return f"members_{group}"
+
+
+def by_image(chunk: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """The distinct detections of each image of a chunk, as ``CocoEvaluator`` takes them."""
+    boxes, scores, classes = (chunk[name] for name in ("boxes", "scores", "classes"))
+    end = np.cumsum(chunk["counts"])
+    for image_id, last, count in zip(chunk["image_ids"].tolist(), end, chunk["counts"]):
+        part = slice(last - count, last)
+        yield {"image_id": image_id, "boxes": boxes[part], "scores": scores[part],
+               "classes": classes[part]}

@@ -1,0 +1,115 @@
+"""One pass beside the patched detector run once a setting."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from detectron2_patch.config import load_cfg
+from detectron2_patch.patch import patch_rpn
+from detectron2_patch.payload import Elements
+from detectron2_patch.ratios import LEVELS
+from detectron2_patch.sweep.onepass import OnePass
+from detectron2_patch.sweep.plan import make_plan
+from detectron2_patch.sweep.settings import Setting, grid, with_scopes
+from detectron2_patch.sweep.suppress import unpack
+
+
+def compare(engine, inputs, settings, chosen):
+    """Detections compared, and how many of them aren't bit for bit those of the one-by-one run."""
+    one_pass = OnePass(engine, make_plan(settings))
+    compared = differing = 0
+    for one in inputs:
+        (found,), elements = one_pass([one])
+        flags = unpack(found.members, len(settings))
+        for index in chosen:
+            setting, mine = settings[index], flags[:, index]
+            with patch_rpn(engine.model, setting.by_level(), setting.scope) as patch:
+                wanted = engine.detect(one)
+            assert same_elements(one_pass, elements, index, patch.elements)
+            assert mine.sum() == len(wanted["scores"]), setting
+            assert np.array_equal(found.classes[mine], wanted["classes"]), setting
+            np.testing.assert_allclose(found.boxes[mine], wanted["boxes"], rtol=0, atol=1e-3)
+            np.testing.assert_allclose(found.scores[mine], wanted["scores"], rtol=0, atol=1e-5)
+            compared += int(mine.sum())
+            differing += int(
+                ((found.boxes[mine] != wanted["boxes"]).any(axis=1)
+                 | (found.scores[mine] != wanted["scores"])).sum()
+            )
+    return compared, differing
+
+
+def same_elements(one_pass, elements, index, counted: Elements):
+    sent = {
+        level: int(elements[one_pass.lists.index((level, t))])
+        for level, t in zip(LEVELS, one_pass.plan.rpn[index])
+    }
+    full = dict(zip(LEVELS, elements[-len(LEVELS):].tolist()))
+    return sent == counted.sent and full == counted.full
+
+
+@pytest.mark.parametrize("scopes", [["rpn"], ["pyramid"], ["rpn", "pyramid"]])
+def test_random_settings_of_the_full_grid(engine, scenes, scopes):
+    full = with_scopes(grid({level: (1.0, 2.0, 4.0, 8.0, 16.0) for level in LEVELS}), scopes)
+    chosen = random.Random(0).sample(range(len(full)), 12)
+    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
+    compared, differing = compare(engine, inputs, full, chosen)
+    assert compared > 300
+    assert differing <= compared / 100  # a matrix product may round by its batch
+
+
+def test_settings_that_skip_the_clean_pyramid(engine, scenes):
+    settings = [
+        Setting((2.0, 1.5, float("inf"), 4.0, 4.0), "pyramid"),
+        Setting((2.0, 3.0, 4.0, 4.0, 1.0), "rpn"),
+    ]
+    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
+    assert compare(engine, inputs, settings, [0, 1])[0] > 20
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_more_detections_than_an_image_may_have(agnostic):
+    """Random weights: every proposal is a detection of every class, so the final cut bites."""
+    from detectron2_patch.engines.torchvision import NetworkInput, TorchvisionEngine
+
+    torch.manual_seed(0)
+    engine = TorchvisionEngine(load_cfg("configs/demo.yaml", [
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", str(agnostic),
+        "MODEL.RESNETS.STEM_OUT_CHANNELS", "4", "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
+        "MODEL.RESNETS.WIDTH_PER_GROUP", "2", "MODEL.FPN.OUT_CHANNELS", "8",
+        "TEST.DETECTIONS_PER_IMAGE", "40",
+    ]), "cpu")
+    for layer in (engine.model.roi_heads.box_predictor.cls_score,
+                  engine.model.proposal_generator.rpn_head.objectness_logits):
+        torch.nn.init.normal_(layer.weight, std=0.5)
+    inputs = [NetworkInput(torch.rand(3, 90, 130) * 255, (60, 87)) for _ in range(2)]
+    settings = with_scopes(grid({"p2": (1.0, 4.0), "p3": (1.0, 2.0)}), ["rpn", "pyramid"])
+    compared, _ = compare(engine, inputs, settings, range(len(settings)))
+    assert compared == 2 * 40 * len(settings)
+
+
+def test_an_image_without_proposals_has_no_detections(engine, scenes):
+    settings = with_scopes(grid({"p2": (1.0, 4.0)}), ["pyramid"])
+    rpn = engine.model.proposal_generator
+    one = engine.read(scenes.image_path(scenes.images[0]))
+    rpn.min_size, before = 1e9, rpn.min_size
+    try:
+        (found,), _ = OnePass(engine, make_plan(settings))([one])
+    finally:
+        rpn.min_size = before
+    assert len(found.scores) == 0 and found.members.shape == (0, 1)
+
+
+def test_images_of_one_size_go_together(engine, scenes):
+    settings = with_scopes(grid({"p2": (1.0, 4.0)}), ["rpn", "pyramid"])
+    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
+    one_pass = OnePass(engine, make_plan(settings))
+    alone = [one_pass([one]) for one in inputs]
+    together, elements = one_pass(inputs)
+    assert np.array_equal(elements, sum(counts for _, counts in alone))
+    for ((one,), _), other in zip(alone, together):
+        assert np.array_equal(one.classes, other.classes)
+        assert np.array_equal(one.members, other.members)
+        np.testing.assert_allclose(one.boxes, other.boxes, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-5)

@@ -1,0 +1,181 @@
+"""Whole sweeps: what is written, what is skipped, what survives."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from detectron2_patch import pipeline
+from detectron2_patch.errors import InputError
+from detectron2_patch.results import load_results, make_result, make_setting
+from detectron2_patch.sweep import run as sweeping
+from detectron2_patch.sweep.settings import grid, one_at_a_time, with_scopes
+
+SETTINGS = with_scopes(one_at_a_time((4.0,)), ["rpn", "pyramid"])
+
+
+@pytest.fixture
+def make(engine, scenes, tmp_path):
+    """A sweep of twelve settings; call it with fields to change."""
+
+    def make(versions=None, **fields):
+        constant = partial(
+            make_result, args={"given": "here"}, dataset=scenes, weights_path="w.pth",
+            weights_sha256="0", config={}, config_file=None, engine="torchvision",
+            versions=versions or {"torch": "1", "device": "cpu"},
+        )
+
+        def describe(setting, results, payload, seconds):
+            return constant(setting=make_setting(setting.by_level(), setting.scope),
+                            results=results, payload=payload, seconds=seconds)
+
+        return sweeping.Sweep(**{
+            "engine": engine, "dataset": scenes, "settings": SETTINGS, "describe": describe,
+            "folder": tmp_path / "results", "processes": 1, **fields,
+        })
+
+    return make
+
+
+def stable(folder):
+    """What has to be the same in every run: all but arguments, seconds and provenance."""
+    return {
+        file.name: {k: v for k, v in json.loads(file.read_text()).items() if k != "seconds"}
+        for file in sorted(folder.glob("*.json"))
+    }
+
+
+def test_equals_an_evaluation_a_setting(make, engine, scenes):
+    sweep = make()
+    done = sweeping.run(sweep)
+    assert (done.written, done.skipped) == (12, 0)
+    assert not list(sweep.folder.glob(".sweep-*")), "a finished sweep leaves no spool"
+    results = {
+        (tuple(r["setting"]["cr"].values()), r["setting"]["scope"]): r
+        for r in load_results(sweep.folder)
+    }
+    assert len(results) == 12
+    for setting in SETTINGS[::2]:
+        wanted = pipeline.evaluate(engine, scenes, setting.by_level(), setting.scope, 0)
+        found = results[setting]
+        assert found["payload"] == wanted.payload
+        assert found["results"]["bbox"] == pytest.approx(
+            wanted.results["bbox"], abs=0.01)
+
+
+def test_what_is_there_is_skipped(make):
+    first = make(settings=SETTINGS[:3])
+    sweeping.run(first)
+    before = stable(first.folder)
+    done = sweeping.run(make())
+    assert (done.written, done.skipped) == (9, 3)
+    after = stable(first.folder)
+    assert {name: after[name] for name in before} == before
+    assert sweeping.run(make()).written == 0
+    assert sweeping.run(make(overwrite=True)).written == 12
+
+
+def test_results_of_other_versions_are_named(make):
+    sweeping.run(make(settings=SETTINGS[:2]))
+    newer = {"torch": "2", "device": "cpu"}
+    with pytest.raises(InputError, match=r"2 results .* torch 1 \(here 2\)"):
+        sweeping.run(make(versions=newer))
+    assert sweeping.run(make(versions=newer, overwrite=True)).written == 12
+    elsewhere = {"torch": "2", "device": "cuda", "platform": "other"}
+    assert sweeping.run(make(versions=elsewhere)).written == 0
+
+
+def test_a_folder_in_use_is_refused(make):
+    sweep = make()
+    with sweeping.locked(sweep.folder):
+        with pytest.raises(InputError, match="in use"):
+            sweeping.run(sweep)
+    assert list(sweep.folder.glob("*.json")) == []
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_goes_on_where_it_was_stopped(make, monkeypatch, moment):
+    """Stopped at its n-th write, of a chunk or a result; then run again to the end."""
+    monkeypatch.setattr(sweeping, "CHUNK", 2)  # three chunks
+    whole = make(folder=make().folder / "whole")
+    sweeping.run(whole)
+    writes = []
+
+    def stop(write):
+        def guarded(*args):
+            if len(writes) == moment:
+                raise KeyboardInterrupt
+            writes.append(args)
+            return write(*args)
+        return guarded
+
+    broken = make(folder=make().folder / "broken")
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping.Spool, "write", stop(sweeping.Spool.write))
+        patched.setattr(sweeping, "write_result", stop(sweeping.write_result))
+        with pytest.raises(KeyboardInterrupt):
+            sweeping.run(broken)
+    written = len(list(broken.folder.glob("*.json")))
+    read = []
+    original = type(broken.engine).read
+    monkeypatch.setattr(type(broken.engine), "read",
+                        lambda engine, path: read.append(path) or original(engine, path))
+    done = sweeping.run(broken)
+    assert (done.written, done.skipped) == (12 - written, written)
+    chunks = min(moment, 3)
+    assert len(read) == max(0, 5 - 2 * chunks), "only the chunks that are missing are repeated"
+    assert stable(broken.folder) == stable(whole.folder)
+    assert not list(broken.folder.glob(".sweep-*"))
+
+
+def test_a_full_disk_leaves_what_is_finished(make, monkeypatch):
+    monkeypatch.setattr(sweeping, "CHUNK", 2)
+    sweep = make()
+
+    def full(spool, chunk, *rest):
+        if chunk == 1:
+            raise InputError("cannot write: No space left on device")
+        return write(spool, chunk, *rest)
+
+    write = sweeping.Spool.write
+    with monkeypatch.context() as patched:
+        patched.setattr(sweeping.Spool, "write", full)
+        with pytest.raises(InputError, match="No space left.*same command goes on"):
+            sweeping.run(sweep)
+    assert len(list(sweep.folder.glob(".sweep-*/chunk-*"))) == 1
+    assert sweeping.run(sweep).written == 12
+
+
+def test_too_little_disk_is_told_before_the_start(make, monkeypatch):
+    sweep = make()
+    monkeypatch.setattr(sweeping.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    with pytest.raises(InputError, match="free"):
+        sweeping.run(sweep)
+    assert not list(sweep.folder.glob(".sweep-*")) and not list(sweep.folder.glob("*.json"))
+
+
+def test_another_sweep_into_the_same_folder_shares_its_results(make):
+    sweeping.run(make())
+    wider = with_scopes(grid({"p2": (1.0, 4.0), "p6": (1.0, 4.0)}), ["rpn"])
+    assert (sweeping.run(make(settings=wider)).written) == 1  # both at 4: the others were there
+
+
+def test_what_does_not_factorise_runs_one_by_one(make, monkeypatch, caplog):
+    whole = make(settings=SETTINGS[:3], folder=make().folder / "whole")
+    sweeping.run(whole)
+    single = make(settings=SETTINGS[:3], folder=make().folder / "single")
+    monkeypatch.setattr(type(single.engine), "factorises", lambda _: "a cascade moves boxes")
+    assert sweeping.run(single).written == 3
+    assert "a cascade moves boxes: settings can't share work" in caplog.text
+    found, wanted = stable(single.folder), stable(whole.folder)
+    assert found.keys() == wanted.keys()
+    for name, one in found.items():
+        assert one["payload"] == wanted[name]["payload"]
+        assert one["results"]["bbox"] == pytest.approx(wanted[name]["results"]["bbox"], abs=0.01)
+
+
+def test_batches_hold_one_size_each():
+    inputs = [type("", (), {"tensor": np.zeros(n)})() for n in (3, 3, 3, 4, 4, 3)]
+    sizes = [[one.tensor.shape[0] for one in batch] for batch in sweeping._batches(inputs, 2)]
+    assert sizes == [[3, 3], [3], [4, 4], [3]]

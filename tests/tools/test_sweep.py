@@ -1,0 +1,122 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from detectron2_patch import load_results
+from detectron2_patch.sweep.run import locked
+
+KILLS = int(os.environ.get("KILLS", "4"))  # more of them: KILLS=20 pytest tests/tools/test_sweep.py
+
+
+def stable(folder):
+    """Files by name, without what may differ: arguments, seconds, the results folder."""
+    return {
+        file.name: {k: v for k, v in json.loads(file.read_text()).items()
+                    if k not in ("args", "seconds")}
+        for file in sorted(folder.glob("*.json"))
+    }
+
+
+def test_writes_what_the_single_command_writes(sweep, train_net, command, tiny):
+    assert sweep.main(command("--grid-p2", "1", "2", "--grid-p6", "1", "max",
+                              "--scope", "rpn", "pyramid")) == 0
+    swept = stable(tiny / "results")
+    (tiny / "results").rename(tiny / "swept")
+    for scope in ("rpn", "pyramid"):
+        for ratios in ("1 1 1 1 1", "1 1 1 1 max", "2 1 1 1 1", "2 1 1 1 max"):
+            assert train_net.main(command("--scope", scope, "--cr", *ratios.split())) == 0
+    assert swept == stable(tiny / "results")
+    assert len(swept) == 8
+
+
+def test_settings_can_be_listed_before_the_overrides(sweep, capsys):
+    arguments = ["--dry-run", "--one-at-a-time", "2", "max", "--scope", "pyramid",
+                 "--grid", "1", "4", "--grid-p2", "1", "SEED", "1"]
+    assert sweep.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == 2**4 + 5 * 2
+    assert "pyramid 1 1 1 1 4" in lines and "pyramid 1 1 max 1 1" in lines
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ([], "no settings"),
+        (["--grid"], "--grid got no ratio"),
+        (["--grid", "1", "0.5"], "'0.5'"),
+        (["--grid-p4", "two"], "--grid-p4"),
+        (["--pairs", "nan"], "'nan'"),
+        (["--grid", "1", "--scope", "both"], "'both'"),
+        (["--grid", "1", "--scope"], "--scope"),
+        (["--cr-list", "nowhere.txt"], "nowhere.txt"),
+        (["--grid", "1", "--batch-size", "0"], "--batch-size is 0"),
+    ],
+)
+def test_bad_settings_are_refused(sweep, command, tiny, capsys, arguments, named):
+    assert sweep.main(command(*arguments)) == 2
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("error: "))
+    assert named in line
+    assert not (tiny / "results").exists()
+
+
+def test_a_folder_in_use_is_refused(sweep, command, tiny, capsys):
+    with locked(tiny / "results"):
+        assert sweep.main(command("--grid", "1")) == 2
+    assert "in use by another sweep" in capsys.readouterr().err
+
+
+def test_kills_at_random_moments_change_nothing(command, tiny):
+    """SIGKILL, again and again, then a run to the end: the files of an uninterrupted sweep."""
+    line = [sys.executable, "tools/sweep.py",
+            *command("--grid", "1", "2", "4", "--scope", "rpn", "pyramid")]
+    start = time.perf_counter()
+    subprocess.run(line, check=True, capture_output=True)
+    whole_time = time.perf_counter() - start
+    (tiny / "results").rename(tiny / "whole")
+    generator = random.Random()
+    for _ in range(KILLS):
+        process = subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(generator.uniform(0.3, 1) * whole_time)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for file in (tiny / "results").glob("*.json"):
+            load_results(file)  # whole, whenever the kill came
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    assert "wrote" in done.stderr
+    assert stable(tiny / "results") == stable(tiny / "whole")
+    assert len(stable(tiny / "whole")) == 2 * 3**5
+    assert not list((tiny / "results").glob(".sweep-*"))
+
+
+def test_two_processes_write_the_files_of_one(sweep, command, tiny):
+    document = json.loads((tiny / "boxes.json").read_text())
+    image = document["images"][0]
+    document["images"] += [{**image, "id": number} for number in range(10, 30)]  # two chunks
+    (tiny / "boxes.json").write_text(json.dumps(document))
+    arguments = command("--grid", "1", "4", "--scope", "rpn", "pyramid")
+    assert sweep.main(arguments) == 0
+    (tiny / "results").rename(tiny / "alone")
+    done = subprocess.run([sys.executable, "tools/sweep.py", "--num-gpus", "2", *arguments],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("wrote 64 results") == 1
+    assert stable(tiny / "results") == stable(tiny / "alone")
+
+
+def test_an_interrupt_says_how_to_go_on(sweep, command, tiny, capsys, monkeypatch):
+    from detectron2_patch.sweep import run
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_evaluate", interrupt)
+        assert sweep.main(command("--grid", "1")) == 1
+    assert "the same command goes on" in capsys.readouterr().err
+    assert sweep.main(command("--grid", "1")) == 0

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Evaluate many settings in one pass: one JSON a setting, as train_net.py would write it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from train_net import add_common_flags, describer, find_weights, join_ratios, prepare, start
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio
+
+EPILOG = """\
+examples:
+  sweep.py --grid 1 2 4 8 16 --scope rpn pyramid    the demo, 6,250 settings
+  sweep.py --one-at-a-time 2 4 8 16 max             each level alone
+  sweep.py --pairs max                              every two levels together
+  sweep.py --grid-p2 1 2 4 8 --grid-p3 1 2 4        P2 against P3, the others clean
+  sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
+A sweep that was stopped goes on with the same command.
+"""
+LISTS = ("--grid", *(f"--grid-{level}" for level in LEVELS), "--one-at-a-time", "--pairs",
+         "--scope")  # fmt: skip
+logger = logging.getLogger("sweep")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Flags that choose settings, and those of train_net.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    choose = parser.add_argument_group("settings, each flag adding its own").add_argument
+    choose("--grid", metavar="RATIO", help="every combination of these ratios on all levels")
+    for level in LEVELS:
+        choose(f"--grid-{level}", metavar="RATIO",
+               help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1")
+    choose("--one-at-a-time", metavar="RATIO", help="each level alone at each of these ratios")
+    choose("--pairs", metavar="RATIO", help="every two levels together at each of these ratios")
+    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it")
+    add = parser.add_argument
+    add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
+    add("--batch-size", type=int, metavar="N",
+        help="images of one padded size that go through the network together (1; 8 on a GPU)")
+    add("--overwrite", action="store_true", help="do settings again that have a result")
+    add("--dry-run", action="store_true", help="list the settings and stop")
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args(join_ratios(argv, LISTS))
+    try:
+        return start(run, args, [__file__, *argv])
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept: the same command goes on", file=sys.stderr)
+        return 1
+
+
+def choose_settings(args: argparse.Namespace) -> list:
+    """The settings that the flags ask for, each once.
+
+    Raises:
+        InputError: no setting is asked for, or a ratio, a scope or a list is bad.
+    """
+    from detectron2_patch.sweep import settings
+
+    ratios = []
+    values = {
+        level: _ratios(given, f"--grid-{level}" if own is not None else "--grid")
+        for level in LEVELS
+        for own in [getattr(args, f"grid_{level}")]
+        for given in [args.grid if own is None else own]
+        if given is not None
+    }
+    if values:
+        ratios += settings.grid(values)
+    if args.one_at_a_time is not None:
+        ratios += settings.one_at_a_time(_ratios(args.one_at_a_time, "--one-at-a-time"))
+    if args.pairs is not None:
+        ratios += settings.pairs(_ratios(args.pairs, "--pairs"))
+    if args.cr_list is not None:
+        ratios += settings.read_list(args.cr_list)
+    if not ratios:
+        raise InputError("no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
+                         "--pairs or --cr-list; see --help")
+    return settings.with_scopes(ratios, _scopes(args.scope))
+
+
+def _ratios(text: str, flag: str) -> list[float]:
+    use = "one ratio or more, each a number >= 1 or 'max'"
+    if not text.split():
+        raise InputError(f"{flag} got no ratio; give {use}")
+    return [parse_ratio(word, flag, use) for word in text.split()]
+
+
+def _scopes(text: str) -> list[str]:
+    words = text.split()
+    unknown = [word for word in words if word not in SCOPES]
+    if unknown or not words:
+        raise InputError(f"--scope got {' '.join(unknown) or 'nothing'!r}; give "
+                         f"{', '.join(SCOPES)}, or both")
+    return words
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check everything that can be checked in seconds, then sweep."""
+    settings = choose_settings(args)
+    if args.batch_size is not None and args.batch_size < 1:
+        raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
+    if args.dry_run:
+        for one in settings:
+            print(one.scope, *(f"{r:g}".replace("inf", "max") for r in one.ratios))
+        return
+
+    from detectron2_patch.results import make_setting
+    from detectron2_patch.sweep import run as sweeping
+
+    cfg, engine, dataset = prepare(args)
+    weights = find_weights(args, cfg)
+    engine.load_weights(weights)
+    constant = describer(vars(args), cfg, engine, dataset, weights)
+
+    def describe(setting, results, payload, seconds):
+        return constant(setting=make_setting(setting.by_level(), setting.scope),
+                        results=results, payload=payload, seconds=seconds)
+
+    on_cpu = engine.model.device.type == "cpu"
+    done = sweeping.run(sweeping.Sweep(
+        engine, dataset, settings, describe, Path(args.results_dir),
+        batch_size=args.batch_size or (1 if on_cpu else 8),
+        readers=cfg.DATALOADER.NUM_WORKERS,
+        overwrite=args.overwrite,
+    ))
+    if done is not None:  # rank 0 has it
+        report(args, done)
+
+
+def report(args: argparse.Namespace, done) -> None:
+    """Say on stderr what was written and where the time went."""
+    logger.info("wrote %d results to %s, %d were there already", done.written, args.results_dir,
+                done.skipped)
+    if done.seconds:
+        logger.info("seconds: %s; %d boxes through the box head",
+                    ", ".join(f"{part} {s:.1f}" for part, s in done.seconds.items()), done.rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

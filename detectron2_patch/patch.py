@@ -57,7 +57,7 @@ def patch_rpn(
         ratios: level to linear ratio >= 1; ``inf`` reduces a map to 1x1; levels left out are 1.
         scope: ``rpn``: only the proposal network reads the degraded maps, the box head reads
             clean ones (as the origin did). ``pyramid``: both read them.
-        must_run: raise when nothing was degraded, which is a mistake unless there was nothing to do.
+        must_run: raise when nothing was degraded, a mistake unless there was nothing to do.
 
     Raises:
         InputError: unknown level or scope, a ratio below 1, or a model without P2 to P6.

@@ -221,5 +221,6 @@ def test_keys_of_a_part_count_where_the_configuration_asks_for_it():
     key, mask = ["MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", "7"], ["MODEL.MASK_ON", "True"]
     assert result_relevant(load_cfg(R50, key)) == result_relevant(load_cfg(R50))
     assert result_relevant(load_cfg(R50, mask + key)) != result_relevant(load_cfg(R50, mask))
+    base = result_relevant(load_cfg(R50, mask))
     for ignored in (["SOLVER.BASE_LR", "1.0"], ["OUTPUT_DIR", "elsewhere"]):
-        assert result_relevant(load_cfg(R50, mask + ignored)) == result_relevant(load_cfg(R50, mask))
+        assert result_relevant(load_cfg(R50, mask + ignored)) == base

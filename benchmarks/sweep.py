@@ -43,7 +43,7 @@ def sweep(engine, dataset, settings, batch_size: int):
     """Sweep into a folder that is thrown away; wall seconds and what was done."""
     constant = partial(
         make_result, args={}, dataset=dataset, weights_path=WEIGHTS, weights_sha256="0",
-        config={}, config_file=None, engine=engine.name, versions={},
+        config_digest="", config_file=None, engine=engine.name, versions={},
     )
 
     def describe(setting, results, payload, seconds):

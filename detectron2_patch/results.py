@@ -54,7 +54,7 @@ def make_result(
     dataset: CocoDataset,
     weights_path: str | os.PathLike,
     weights_sha256: str,
-    config: Mapping[str, Any],
+    config_digest: str,
     config_file: str | os.PathLike | None,
     engine: str,
     seconds: float,
@@ -66,7 +66,7 @@ def make_result(
         args: the arguments as given.
         setting: see ``make_setting``.
         results: {"bbox": {"AP": …}} in percent.
-        config: the part of the configuration that can change an evaluation's outcome.
+        config_digest: of the part of the configuration that can change an evaluation's outcome.
         versions: see ``collect_versions``, which is asked when this is left out.
     """
     result = {
@@ -84,7 +84,7 @@ def make_result(
         "weights": {"path": shown_path(weights_path), "sha256": weights_sha256},
         "config": {
             "file": None if config_file is None else shown_path(config_file),
-            "digest": digest(config),
+            "digest": config_digest,
         },
         "engine": engine,
         "versions": collect_versions() if versions is None else versions,

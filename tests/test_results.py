@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectron2_patch import plain
 from detectron2_patch import results as results_module
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
@@ -47,7 +48,7 @@ def make(
         "dataset": dataset,
         "weights_path": Path("w.pth"),
         "weights_sha256": sha,
-        "config": {"MODEL": {"A": 1}} if config is None else config,
+        "config_digest": plain.digest({"MODEL": {"A": 1}} if config is None else config),
         "config_file": "configs/demo.yaml",
         "engine": "torchvision",
         "versions": {"python": "3"},

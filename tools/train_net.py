@@ -286,6 +286,7 @@ def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> C
     """What makes a result from ``setting``, ``results``, ``payload`` and ``seconds``."""
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
+    from detectron2_patch.plain import digest
     from detectron2_patch.results import make_result
     from detectron2_patch.versions import collect_versions
 
@@ -295,7 +296,7 @@ def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> C
         dataset=dataset,
         weights_path=weights,
         weights_sha256=sha256(weights),
-        config=result_relevant(cfg),
+        config_digest=digest(result_relevant(cfg)),
         config_file=args["config_file"] or DEMO_CONFIG,
         engine=engine.name,
         versions=collect_versions(str(engine.model.device)),

@@ -10,8 +10,9 @@ import logging
 import os
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from detectron2_patch.sweep.spool import GROUP, Spool, encode
 
 logger = logging.getLogger(__name__)
 CHUNK = 16  # images that are written, and after a kill repeated, together
+_WRITERS = 8  # threads that write results
 RESULT_BYTES = 4000  # what a result file takes, about
 MACHINE = ("python", "platform", "device")  # versions that may differ between equal results
 
@@ -343,19 +345,25 @@ def _evaluate(
     processes = max(1, sweep.processes // distributed.local_world_size())
     results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, processes)
     before = time.perf_counter()
-    with progress(total=len(todo), unit="setting", desc="AP",
-                  disable=distributed.rank() > 0) as bar:
-        for index, bbox in results:
-            if index not in todo:
-                continue
+    # Files are on the disk before they take their names; threads wait for it together.
+    with (
+        ThreadPoolExecutor(_WRITERS) as pool,
+        progress(total=len(todo), unit="setting", desc="AP", disable=distributed.rank() > 0) as bar,
+    ):
+        for group in results:
+            found = {index: bbox for index, bbox in group.items() if index in todo}
             now = time.perf_counter()
-            setting = plan.settings[index]
-            write_result(
-                sweep.describe(setting, {"bbox": bbox}, payload.of(index), share + now - before),
-                sweep.folder,
-            )
-            before = now
-            bar.update()
+            seconds, before = share + (now - before) / len(group), now
+
+            def write(item: tuple[int, Any], seconds: float = seconds) -> None:
+                index, bbox = item
+                result = sweep.describe(
+                    plan.settings[index], {"bbox": bbox}, payload.of(index), seconds
+                )
+                write_result(result, sweep.folder)
+
+            deque(pool.map(write, found.items()), maxlen=0)
+            bar.update(len(found))
     return len(todo)
 
 

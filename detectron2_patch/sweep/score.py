@@ -79,8 +79,15 @@ def _group(number: int, count: int) -> tuple[int, list[Metrics]]:
 def score(
     dataset: CocoDataset, spool: Spool, chunks: int, settings: int, groups: Sequence[int],
     processes: int,
-) -> Iterator[tuple[int, Metrics]]:
-    """Index and metrics of each of ``settings`` in ``groups``, in whatever order they are done."""
+) -> Iterator[dict[int, Metrics]]:
+    """A group at a time, in whatever order they are done: index of each setting to its metrics.
+
+    Args:
+        chunks: of the spool.
+        settings: how many the spool has.
+        groups: which to evaluate.
+        processes: over how many processes.
+    """
     counts = {group: min(GROUP, settings - group * GROUP) for group in groups}
     # A thread a process: the evaluator's own threads would only get in each other's way.
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
@@ -91,7 +98,7 @@ def score(
         try:
             for done in as_completed(pool.submit(_group, *item) for item in counts.items()):
                 group, metrics = done.result()
-                yield from ((group * GROUP + i, one) for i, one in enumerate(metrics))
+                yield {group * GROUP + i: one for i, one in enumerate(metrics)}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -22,7 +22,7 @@ def make(engine, scenes, tmp_path):
     def make(versions=None, **fields):
         constant = partial(
             make_result, args={"given": "here"}, dataset=scenes, weights_path="w.pth",
-            weights_sha256="0", config={}, config_file=None, engine="torchvision",
+            weights_sha256="0", config_digest="", config_file=None, engine="torchvision",
             versions=versions or {"torch": "1", "device": "cpu"},
         )
 

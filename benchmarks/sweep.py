@@ -33,6 +33,7 @@ from detectron2_patch.results import make_result, make_setting
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.settings import grid, with_scopes
+from detectron2_patch.sweep.task import Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -52,7 +53,7 @@ def sweep(engine, dataset, settings, batch_size: int):
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = sweeping.run(sweeping.Sweep(engine, dataset, settings, describe, Path(folder),
+        done = sweeping.run(Sweep(engine, dataset, settings, describe, Path(folder),
                                            batch_size=batch_size))
         return time.perf_counter() - start, done
 

@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
 
     from detectron2_patch.results import make_setting
     from detectron2_patch.sweep import run as sweeping
+    from detectron2_patch.sweep.task import Sweep
 
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
                         results=results, payload=payload, seconds=seconds)
 
     on_cpu = engine.model.device.type == "cpu"
-    done = sweeping.run(sweeping.Sweep(
+    done = sweeping.run(Sweep(
         engine, dataset, settings, describe, Path(args.results_dir),
         batch_size=args.batch_size or (1 if on_cpu else 8),
         readers=cfg.DATALOADER.NUM_WORKERS,

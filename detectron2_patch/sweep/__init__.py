@@ -1,6 +1,7 @@
 """Many settings for the price of a few: what settings share is computed once for each image.
 
-Data goes one way: ``settings`` (what to evaluate) -> ``plan`` (what that needs) -> ``onepass``
-(an image's detections under every setting; its parts are ``merge`` and ``suppress``) -> ``spool``
-(on disk) -> ``score`` (AP of each setting) -> ``run`` (all of it, resumable).
+``run`` does a whole ``task``: ``pending`` finds the ``settings`` that have no result yet,
+``estimate`` tells what they will cost, ``plan`` what they need. Then data goes one way: ``onepass``
+(an image's detections under every setting, by ``merge`` and ``suppress``) -> ``spool`` (on disk)
+-> ``score`` (AP of each setting) -> a result file each.
 """

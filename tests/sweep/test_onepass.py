@@ -50,7 +50,8 @@ def same_elements(one_pass, elements, index, counted: Elements):
 
 
 @pytest.mark.parametrize("scopes", [["rpn"], ["pyramid"], ["rpn", "pyramid"]])
-def test_random_settings_of_the_full_grid(engine, scenes, scopes):
+def test_random_settings_of_the_full_grid(each_engine, scenes, scopes):
+    engine = each_engine
     full = with_scopes(grid({level: (1.0, 2.0, 4.0, 8.0, 16.0) for level in LEVELS}), scopes)
     chosen = random.Random(0).sample(range(len(full)), 12)
     inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]

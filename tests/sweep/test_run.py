@@ -3,13 +3,14 @@
 import json
 from functools import partial
 
-import numpy as np
 import pytest
 
 from detectron2_patch import pipeline
 from detectron2_patch.errors import InputError
 from detectron2_patch.results import load_results, make_result, make_setting
+from detectron2_patch.sweep import estimate, task
 from detectron2_patch.sweep import run as sweeping
+from detectron2_patch.sweep.pending import locked
 from detectron2_patch.sweep.settings import grid, one_at_a_time, with_scopes
 
 SETTINGS = with_scopes(one_at_a_time((4.0,)), ["rpn", "pyramid"])
@@ -30,7 +31,7 @@ def make(engine, scenes, tmp_path):
             return constant(setting=make_setting(setting.by_level(), setting.scope),
                             results=results, payload=payload, seconds=seconds)
 
-        return sweeping.Sweep(**{
+        return task.Sweep(**{
             "engine": engine, "dataset": scenes, "settings": SETTINGS, "describe": describe,
             "folder": tmp_path / "results", "processes": 1, **fields,
         })
@@ -88,7 +89,7 @@ def test_results_of_other_versions_are_named(make):
 
 def test_a_folder_in_use_is_refused(make):
     sweep = make()
-    with sweeping.locked(sweep.folder):
+    with locked(sweep.folder):
         with pytest.raises(InputError, match="in use"):
             sweeping.run(sweep)
     assert list(sweep.folder.glob("*.json")) == []
@@ -97,7 +98,7 @@ def test_a_folder_in_use_is_refused(make):
 @pytest.mark.parametrize("moment", range(8))
 def test_goes_on_where_it_was_stopped(make, monkeypatch, moment):
     """Stopped at its n-th write, of a chunk or a result; then run again to the end."""
-    monkeypatch.setattr(sweeping, "CHUNK", 2)  # three chunks
+    monkeypatch.setattr(task, "CHUNK", 2)  # three chunks
     whole = make(folder=make().folder / "whole")
     sweeping.run(whole)
     writes = []
@@ -130,7 +131,7 @@ def test_goes_on_where_it_was_stopped(make, monkeypatch, moment):
 
 
 def test_a_full_disk_leaves_what_is_finished(make, monkeypatch):
-    monkeypatch.setattr(sweeping, "CHUNK", 2)
+    monkeypatch.setattr(task, "CHUNK", 2)
     sweep = make()
 
     def full(spool, chunk, *rest):
@@ -149,7 +150,7 @@ def test_a_full_disk_leaves_what_is_finished(make, monkeypatch):
 
 def test_too_little_disk_is_told_before_the_start(make, monkeypatch):
     sweep = make()
-    monkeypatch.setattr(sweeping.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    monkeypatch.setattr(estimate.shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
     with pytest.raises(InputError, match="free"):
         sweeping.run(sweep)
     assert not list(sweep.folder.glob(".sweep-*")) and not list(sweep.folder.glob("*.json"))
@@ -173,9 +174,3 @@ def test_what_does_not_factorise_runs_one_by_one(make, monkeypatch, caplog):
     for name, one in found.items():
         assert one["payload"] == wanted[name]["payload"]
         assert one["results"]["bbox"] == pytest.approx(wanted[name]["results"]["bbox"], abs=0.01)
-
-
-def test_batches_hold_one_size_each():
-    inputs = [type("", (), {"tensor": np.zeros(n)})() for n in (3, 3, 3, 4, 4, 3)]
-    sizes = [[one.tensor.shape[0] for one in batch] for batch in sweeping._batches(inputs, 2)]
-    assert sizes == [[3, 3], [3], [4, 4], [3]]

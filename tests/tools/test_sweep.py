@@ -9,7 +9,7 @@ import time
 import pytest
 
 from detectron2_patch import load_results
-from detectron2_patch.sweep.run import locked
+from detectron2_patch.sweep.pending import locked
 
 KILLS = int(os.environ.get("KILLS", "4"))  # more of them: KILLS=20 pytest tests/tools/test_sweep.py
 

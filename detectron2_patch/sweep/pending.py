@@ -1,0 +1,94 @@
+"""Which settings are still to do, in a folder that one sweep at a time may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from detectron2_patch import distributed
+from detectron2_patch.errors import InputError
+from detectron2_patch.plain import digest
+from detectron2_patch.results import load_results, result_name
+from detectron2_patch.sweep.settings import Setting
+from detectron2_patch.sweep.task import CHUNK, Sweep
+
+MACHINE = ("python", "platform", "device")  # versions that may differ between equal results
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for one sweep; the lock goes with the process, however that ends.
+
+    Of several processes of one sweep, rank 0 holds it.
+
+    Raises:
+        InputError: another process holds it, or the folder can't be written.
+    """
+    import fcntl
+
+    if distributed.rank() > 0:
+        yield
+        return
+    path = folder / ".sweep.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}; choose a "
+                         "--results-dir that can be written") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{folder} is in use by another sweep; wait for it, or give another "
+                             "--results-dir") from error
+        yield
+
+
+def identity(sweep: Sweep) -> str:
+    """What a spool's bits depend on: everything but the arguments and the clock."""
+    blank = sweep.blank(sweep.settings[0])
+    versions = {k: v for k, v in blank["versions"].items() if k not in MACHINE}
+    return digest([
+        [list(map(str, one.ratios)) + [one.scope] for one in sweep.settings],
+        blank["dataset"]["digest"], blank["weights"]["sha256"], blank["config"]["digest"],
+        blank["engine"], versions, sweep.batch_size, CHUNK,
+    ])
+
+
+def find_pending(sweep: Sweep) -> list[Setting]:
+    """The settings without a result of this model, data and code.
+
+    Raises:
+        InputError: there are results of other versions.
+    """
+    present = {path.name for path in sweep.folder.glob("*.json")}
+    pending, foreign = [], []
+    for setting in sweep.settings:
+        blank = sweep.blank(setting)
+        name = result_name(blank)
+        if name not in present or sweep.overwrite:
+            pending.append(setting)
+            continue
+        (old,) = load_results(sweep.folder / name)
+        if _packages(old) != _packages(blank):
+            foreign.append((name, _difference(old, blank)))
+    if foreign:
+        name, difference = foreign[0]
+        raise InputError(
+            f"{len(foreign)} results in {sweep.folder} were made by other versions, {name} by "
+            f"{difference}; --overwrite replaces them, another --results-dir keeps them"
+        )
+    return pending
+
+
+def _packages(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in (result["versions"] or {}).items() if k not in MACHINE}
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    theirs, ours = _packages(old), _packages(new)
+    key = next(k for k in (*ours, *theirs) if ours.get(k) != theirs.get(k))
+    return f"{key} {theirs.get(key)} (here {ours.get(key)})"

@@ -87,7 +87,7 @@ def make_result(
             "digest": config_digest,
         },
         "engine": engine,
-        "versions": collect_versions() if versions is None else versions,
+        "versions": collect_versions(engine=engine) if versions is None else versions,
         "seconds": seconds,
     }
     return json_value(result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from importlib import metadata
 
 from detectron2_patch import __version__
@@ -11,13 +10,18 @@ from detectron2_patch import __version__
 _PACKAGES = ("torch", "torchvision", "numpy")
 
 
-def collect_versions(device: str | None = None, evaluator: str = "hotcoco") -> dict[str, str]:
-    """Versions of Python, the packages that matter and the evaluator; platform and device."""
+def collect_versions(
+    device: str | None = None, evaluator: str = "hotcoco", engine: str = "torchvision"
+) -> dict[str, str]:
+    """Versions of Python, the packages that matter and the evaluator; platform and device.
+
+    detectron2's is among them where ``engine`` is detectron2, not wherever it is imported.
+    """
     versions = {"python": platform.python_version()}
     versions.update((package, metadata.version(package)) for package in _PACKAGES)
     versions["detectron2_patch"] = __version__
-    if "detectron2" in sys.modules:
-        versions["detectron2"] = sys.modules["detectron2"].__version__
+    if engine == "detectron2":
+        versions["detectron2"] = metadata.version("detectron2")
     versions["evaluator"] = f"{evaluator} {metadata.version(evaluator)}"
     versions["platform"] = platform.platform()
     if device is not None:

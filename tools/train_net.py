@@ -299,7 +299,7 @@ def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> C
         config_digest=digest(result_relevant(cfg)),
         config_file=args["config_file"] or DEMO_CONFIG,
         engine=engine.name,
-        versions=collect_versions(str(engine.model.device)),
+        versions=collect_versions(str(engine.model.device), engine=engine.name),
     )
 
 

@@ -275,8 +275,17 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     clean = dict.fromkeys(LEVELS, 1)
     if result["setting"]["cr"] == clean:
         return None
-    for scope in SCOPES:
-        name = result_name({**result, "setting": make_setting(clean, scope)})
+    names = [result_name({**result, "setting": make_setting(clean, scope)}) for scope in SCOPES]
+    for name in names:
         for file in sorted(Path(folder).rglob(name)):
             return _load_file(file)[0]
+    for file in sorted(Path(folder).rglob(f"*{packing.SUFFIX}")):
+        try:
+            found = _load_file(file)
+        except InputError:  # no result, or damaged: load_results tells of it
+            continue
+        for one in found:
+            # the origin's files say nothing of their dataset
+            if one["dataset"] and one["setting"]["cr"] == clean and result_name(one) in names:
+                return one
     return None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectron2_patch import plain
+from detectron2_patch import packing, plain
 from detectron2_patch import results as results_module
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
@@ -245,3 +245,11 @@ def test_the_clean_result_is_found_anywhere_below_and_in_either_scope(tmp_path):
         assert find_clean(make(scope=scope), tmp_path) == clean
     assert find_clean(make(sha="other weights"), tmp_path) is None
     assert find_clean(clean, tmp_path) is None
+
+
+def test_the_clean_result_is_found_in_a_packed_file(tmp_path):
+    clean, other = make(cr=(1,) * 5), make(cr=(2,) * 5)
+    packing.write_packed([other, clean], tmp_path / "below" / "all.json.gz")
+    (tmp_path / "damaged.json.gz").write_bytes(b"no gzip")
+    assert find_clean(make(), tmp_path) == clean
+    assert find_clean(make(sha="other weights"), tmp_path) is None

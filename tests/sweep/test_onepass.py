@@ -58,9 +58,9 @@ def test_random_settings_of_the_full_grid(each_engine, scenes, scopes):
     engine = each_engine
     full = with_scopes(grid({level: (1.0, 2.0, 4.0, 8.0, 16.0) for level in LEVELS}), scopes)
     chosen = random.Random(0).sample(range(len(full)), 12)
-    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
+    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images]
     compared, differing, unequal = compare(engine, inputs, full, chosen)
-    assert compared > 300
+    assert compared > 200
     assert differing <= compared / 100  # a matrix product may round by its batch
     # detectron2 sorts what it merges without keeping ties in order, and a map stretched from one
     # element is all ties: which of them the cut leaves in is chance there.

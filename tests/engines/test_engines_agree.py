@@ -30,8 +30,8 @@ def engines():
     pytest.importorskip(
         "detectron2", reason="needs real detectron2, which is not installed here"
     )
-    # A low threshold, so that there is much to compare on each image.
-    cfg = load_cfg("configs/demo.yaml", ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.002"])
+    # No threshold, so that there is much to compare on each image.
+    cfg = load_cfg("configs/demo.yaml", ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"])
     both = [build_engine(name, cfg, "cpu") for name in ("torchvision", "detectron2")]
     for engine in both:
         engine.load_weights(WEIGHTS)

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from train_net import add_common_flags, describer, find_weights, join_ratios, prepare, start
+from common import add_common_flags, describer, find_weights, join_ratios, prepare, start
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio

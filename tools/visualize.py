@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from train_net import DEMO_CONFIG, choose_device, find_weights, join_ratios
+from common import DEMO_CONFIG, choose_device, find_weights, join_ratios
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import SCOPES, parse_cr

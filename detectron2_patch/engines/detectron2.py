@@ -15,15 +15,15 @@ from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.modeling.roi_heads import StandardROIHeads
-from detectron2.structures import Boxes, ImageList
+from detectron2.structures import ImageList
 from pycocotools import mask as run_length
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_weights import load_whole
-from detectron2_patch.engines.torchvision import NetworkInput
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.structures import Proposals
@@ -55,7 +55,7 @@ class Reader:
         return NetworkInput(mapped["image"], (mapped["height"], mapped["width"]))
 
 
-class Detectron2Engine:
+class Detectron2Engine(Engine):
     """Runs one model of the installed detectron2 on one device.
 
     Args:
@@ -69,35 +69,23 @@ class Detectron2Engine:
     name = "detectron2"
 
     def __init__(self, cfg, device: str) -> None:
-        self.cfg = to_detectron2(cfg, device)
+        super().__init__(to_detectron2(cfg, device))
         try:
             self.model = build_model(self.cfg).eval()
         except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"detectron2 can't build the configured model: {reason}") from error
         self.reader = Reader(self.cfg)
-        self.num_classes = self.cfg.MODEL.ROI_HEADS.NUM_CLASSES
-        self.post_nms_topk = self.cfg.MODEL.RPN.POST_NMS_TOPK_TEST
-        self.score_threshold = self.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
-        self.nms_threshold = self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
-        self.detections_per_image = self.cfg.TEST.DETECTIONS_PER_IMAGE
 
     def load_weights(self, path: Path) -> None:
-        """Load a whole checkpoint, through detectron2's checkpointer."""
         load_whole(self.model, path)
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
-        """Train the model on ``dataset``, from the checkpoint ``start``; returns the last one."""
         from detectron2_patch.engines.detectron2_training import train
 
         return train(self.cfg, self.model, dataset, start, resume=resume)
 
     def read(self, path: Path) -> NetworkInput:
-        """Read and resize one image.
-
-        Raises:
-            InputError: the file is missing or isn't a whole image.
-        """
         return _checked(self.reader({"file_name": path}))
 
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
@@ -141,20 +129,15 @@ class Detectron2Engine:
             detections["keypoints"] = found.pred_keypoints.numpy()
         return detections
 
-    # The parts of ``detect``, for those who share them between settings.
-
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageList:
-        """Images of one padded size, normalised and stacked on the device."""
         return self.model.preprocess_image([{"image": one.tensor} for one in inputs])
 
     @torch.inference_mode()
     def pyramid(self, batch: ImageList) -> dict[str, Tensor]:
-        """The clean maps, level to ``(N, C, H, W)``."""
         return self.model.backbone(batch.tensor)
 
     @torch.inference_mode()
     def level_proposals(self, batch: ImageList, level: str, feature: Tensor) -> list[Proposals]:
-        """What the RPN proposes for each image from one level's map, by falling logit."""
         rpn, index = self.model.proposal_generator, LEVELS.index(level)
         (logits,), (deltas,) = rpn.rpn_head([feature])
         # A level's anchors depend on its place in the list and on its own size alone.
@@ -171,16 +154,6 @@ class Detectron2Engine:
 
     @torch.inference_mode()
     def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """The box head on boxes that are each pooled from a given map.
-
-        Args:
-            groups: level, its map ``(N, C, H, W)`` and boxes ``(R, 5)`` with the image's number
-                in front.
-
-        Returns:
-            class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
-            or ``(R, 4)``, the groups one after the other.
-        """
         heads = self.model.roi_heads
         poolers = dict(zip(LEVELS, heads.box_pooler.level_poolers))
         pooled = torch.cat([poolers[level](feature, rois) for level, feature, rois in groups])
@@ -188,16 +161,6 @@ class Detectron2Engine:
         boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
         refined = heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes)
         return F.softmax(logits, dim=-1), refined
-
-    def to_image(
-        self, boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
-    ) -> Tensor:
-        """Boxes ``(R, 4)`` scaled from the network's pixels to the image's, and clipped."""
-        y, x = (image / network for image, network in zip(image_size, network_size))
-        scaled = Boxes(boxes.clone())
-        scaled.scale(x, y)
-        scaled.clip(image_size)
-        return scaled.tensor
 
     def factorises(self) -> str | None:
         """Why settings can't share these parts; ``None`` where they can, as in Faster R-CNN.

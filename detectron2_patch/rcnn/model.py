@@ -60,14 +60,6 @@ def to_image(
 
     Sizes are ``(height, width)``.
     """
-    boxes = box_to_image(detections.boxes, network_size, image_size)
+    boxes = box.to_image(detections.boxes, network_size, image_size)
     scaled = Detections(boxes, detections.scores, detections.classes)
     return scaled[box.larger_than(boxes, 0)]
-
-
-def box_to_image(
-    boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
-) -> Tensor:
-    """Boxes ``(R, 4)`` scaled from the network's pixels to the image's, and clipped."""
-    y, x = (image / network for image, network in zip(image_size, network_size))
-    return box.clip(boxes * boxes.new_tensor([x, y, x, y]), image_size)

@@ -26,6 +26,21 @@ def pooled_level(boxes: Tensor) -> Tensor:
     return level.clamp(2, 5).to(torch.int64) - 2
 
 
+def candidates(
+    scores: Tensor, boxes: Tensor, threshold: float, image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What passes the score threshold: row, class, box clipped to the image, and score.
+
+    ``scores`` ``(R, K + 1)`` have the background last, ``boxes`` are ``(R, 4 K)`` or ``(R, 4)``;
+    rows that aren't finite pass nothing.
+    """
+    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
+    boxes = box.clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), image_size)
+    passes = (scores[:, :-1] > threshold) & finite[:, None]
+    row, classes = torch.nonzero(passes, as_tuple=True)
+    return row, classes, boxes[row, classes if boxes.shape[1] > 1 else 0], scores[row, classes]
+
+
 class BoxHead(nn.Module):
     """Fully connected layers with ReLU over the flattened RoI: ``fc1``, ``fc2`` …"""
 
@@ -135,12 +150,9 @@ class ROIHeads(nn.Module):
         self, scores: Tensor, boxes: Tensor, image_size: tuple[int, int]
     ) -> Detections:
         """Threshold, NMS within each class, the best ``DETECTIONS_PER_IMAGE`` of one image."""
-        finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
-        scores, boxes = scores[finite, :-1], boxes[finite]
-        boxes = box.clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), image_size)
-        row, classes = torch.nonzero(scores > self.cfg.SCORE_THRESH_TEST, as_tuple=True)
-        boxes = boxes[row, classes if boxes.shape[1] > 1 else 0]
-        scores = scores[row, classes]
+        _, classes, boxes, scores = candidates(
+            scores, boxes, self.cfg.SCORE_THRESH_TEST, image_size
+        )
         keep = box.nms_by_group(boxes, scores, classes, self.cfg.NMS_THRESH_TEST)
         if self.detections >= 0:
             keep = keep[: self.detections]

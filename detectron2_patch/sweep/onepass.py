@@ -24,8 +24,8 @@ from torch import Tensor
 
 from detectron2_patch.degrade import degrade, reduced_size
 from detectron2_patch.ratios import LEVELS
-from detectron2_patch.rcnn.boxes import clip
-from detectron2_patch.rcnn.roi_heads import pooled_level
+from detectron2_patch.rcnn.boxes import to_image
+from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import POOLED, Plan
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress
@@ -54,13 +54,15 @@ class Detected:
 class _Proposed:
     """One image's proposals of all lists, one list after the other. ``T`` proposals.
 
-    ``boxes`` ``(T, 4)`` stays on the device; ``list_of``, ``rank`` (within its list), ``order``
-    (within the common order) and ``pooled`` (index of the level it is pooled from) are ``(T,)``.
+    ``boxes`` ``(T, 4)`` stays on the device; ``list_of``, ``rank`` (within its list), ``by_order``
+    (proposals in the common order), ``order`` (their places in it) and ``pooled`` (index of the
+    level one is pooled from) are ``(T,)``.
     """
 
     boxes: Tensor
     list_of: np.ndarray
     rank: np.ndarray
+    by_order: np.ndarray
     order: np.ndarray
     pooled: np.ndarray
 
@@ -85,11 +87,16 @@ class OnePass:
         first = [self.lists.index((level, 0)) for level in LEVELS]
         self.choices = plan.merges + np.array(first)  # (M, 5) indices into lists
         self.choice_of = self.choices[plan.merge_of]  # (S, 5)
+        # a clean map that settings of scope rpn alone need is read by no RPN
+        self.read_by_rpn = {self.lists[index] for index in np.unique(self.choices)}
         most = max(len(plan.treatments[level]) for level in POOLED)
         # (4, most, W): the settings whose box head reads treatment t of level q
         self.readers = np.stack(
             [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(POOLED))]
         )
+        self.read_by_box_head = {
+            (POOLED[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
+        }
 
     def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
         """The detections of images of one padded size, as ``engine.read`` gives them, and the
@@ -100,13 +107,13 @@ class OnePass:
             clean = self.engine.pyramid(batch)
         maps, proposals = {}, []
         with self.timed("rpn"):
-            for index, (level, t) in enumerate(self.lists):
+            for level, t in self.lists:
                 treated = degrade(clean[level], self.plan.treatments[level][t])
-                if (self.choices == index).any():
-                    proposals.append(self.engine.level_proposals(batch, level, treated))
-                else:  # the clean map, which no RPN of these settings reads
-                    proposals.append(None)
-                if level in POOLED and self.readers[POOLED.index(level), t].any():
+                proposals.append(
+                    self.engine.level_proposals(batch, level, treated)
+                    if (level, t) in self.read_by_rpn else None
+                )
+                if (level, t) in self.read_by_box_head:
                     maps[level, t] = treated
         detected = [
             self._image(
@@ -121,7 +128,7 @@ class OnePass:
         with self.timed("merge"):
             proposed = self._gather(proposals)
             prefixes = prefix_lengths(
-                proposed.list_of[np.argsort(proposed.order)], len(self.lists), self.choices,
+                proposed.list_of[proposed.by_order], len(self.lists), self.choices,
                 self.engine.post_nms_topk,
             )[self.plan.merge_of]
             row, treatment = self._needed(proposed, prefixes)
@@ -141,12 +148,14 @@ class OnePass:
         lengths = [0 if p is None else len(p.logits[:topk]) for p in proposals]
         boxes = torch.cat([boxes for boxes, _ in parts])
         logits = torch.cat([logits for _, logits in parts]).cpu().numpy()
-        order = np.empty(len(logits), dtype=np.int64)
-        order[common_order(logits)] = np.arange(len(logits))
+        by_order = common_order(logits)
+        order = np.empty_like(by_order)
+        order[by_order] = np.arange(len(logits))
         return _Proposed(
             boxes,
             list_of=np.repeat(np.arange(len(lengths)), lengths),
             rank=np.concatenate([np.arange(length) for length in lengths]),
+            by_order=by_order,
             order=order,
             pooled=pooled_level(boxes).cpu().numpy(),
         )
@@ -176,7 +185,7 @@ class OnePass:
             with self.timed("box head"):
                 outputs = self.engine.score(groups)
             with self.timed("suppress"):
-                found = _candidates(*outputs, self.engine.score_threshold, network_size)
+                found = candidates(*outputs, self.engine.score_threshold, network_size)
                 for into, values in zip((pairs, classes, boxes, scores), found):
                     into.append(values.cpu().numpy())
             pairs[-1] += start
@@ -208,7 +217,7 @@ class OnePass:
                 boxes[of_kind], members[of_kind], self.engine.nms_threshold
             )
         members = keep_best(members, len(self.plan.settings), self.engine.detections_per_image)
-        boxes = self.engine.to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
+        boxes = to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         found = members.any(axis=1) & solid
         return Detected(
@@ -246,16 +255,3 @@ class OnePass:
         if self.cuda:
             torch.cuda.synchronize()
         self.seconds[part] += time.perf_counter() - start
-
-
-def _candidates(
-    scores: Tensor, boxes: Tensor, threshold: float, network_size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows, classes, boxes and scores above the threshold, boxes clipped: ``ROIHeads.select`` up to
-    its suppression."""
-    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
-    boxes = clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), network_size)
-    row, classes = torch.nonzero(
-        (scores[:, :-1] > threshold) & finite[:, None], as_tuple=True
-    )
-    return row, classes, boxes[row, classes if boxes.shape[1] > 1 else 0], scores[row, classes]

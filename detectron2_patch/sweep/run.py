@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from detectron2_patch.sweep.task import Sweep, make_batches, make_chunks
 
 logger = logging.getLogger(__name__)
 _WRITERS = 8  # threads that write results
+
 
 @dataclass
 class Done:
@@ -162,8 +163,7 @@ def _evaluate(
     sweep: Sweep, spool: Spool, plan: Plan, chunks: int, pending: set[Setting], share: float
 ) -> int:
     """AP of each pending setting of the spool, written as it comes; returns how many."""
-    elements = sum(np.array(spool.read(number)["elements"]) for number in range(chunks))
-    payload = _Payload(plan, elements)
+    payload = _Payload(plan, sum(spool.elements(number) for number in range(chunks)))
     todo = {i for i, setting in enumerate(plan.settings) if setting in pending}
     groups = distributed.share(sorted({i // GROUP for i in todo}))
     todo = {i for i in todo if i // GROUP in groups}
@@ -189,7 +189,7 @@ def _evaluate(
                 )
                 write_result(result, sweep.folder)
 
-            deque(pool.map(write, found.items()), maxlen=0)
+            list(pool.map(write, found.items()))  # raises what a write raised
             bar.update(len(found))
     return len(todo)
 

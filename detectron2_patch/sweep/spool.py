@@ -68,9 +68,14 @@ class Spool:
         with atomic_write(self._path(chunk)) as file:
             file.write(encode(image_ids, found, elements))
 
-    def read(self, chunk: int) -> Mapping[str, np.ndarray]:
-        """The arrays of a chunk by name, each read from disk when it is asked for."""
+    def read(self, chunk: int) -> np.lib.npyio.NpzFile:
+        """The arrays of a chunk by name, each read when it is asked for; to be closed."""
         return np.load(self._path(chunk))
+
+    def elements(self, chunk: int) -> np.ndarray:
+        """The elements that a chunk was written with."""
+        with self.read(chunk) as arrays:
+            return arrays["elements"]
 
     def remove(self) -> None:
         """Delete the folder."""

@@ -9,6 +9,7 @@ from detectron2_patch.engines.torchvision import TorchvisionEngine
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import pooled_level
 
 
@@ -72,7 +73,7 @@ def test_the_parts_give_what_detect_gives(engine, photo, scope):
         refined, scores, batch.image_sizes[0], engine.score_threshold, engine.nms_threshold,
         engine.detections_per_image,
     )  # fmt: skip
-    placed = engine.to_image(found.pred_boxes.tensor, batch.image_sizes[0], image.image_size)
+    placed = to_image(found.pred_boxes.tensor, batch.image_sizes[0], image.image_size)
 
     with patch_rpn(engine.model, ratios, scope):
         wanted = engine.detect(image)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from detectron2_patch.config import load_cfg
+from detectron2_patch.engines.base import NetworkInput
 from detectron2_patch.engines.choice import build_engine
-from detectron2_patch.engines.torchvision import NetworkInput
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.ratios import LEVELS
 

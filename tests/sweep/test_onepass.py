@@ -80,7 +80,8 @@ def test_settings_that_skip_the_clean_pyramid(engine, scenes):
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_more_detections_than_an_image_may_have(agnostic):
     """Random weights: every proposal is a detection of every class, so the final cut bites."""
-    from detectron2_patch.engines.torchvision import NetworkInput, TorchvisionEngine
+    from detectron2_patch.engines.base import NetworkInput
+    from detectron2_patch.engines.torchvision import TorchvisionEngine
 
     torch.manual_seed(0)
     engine = TorchvisionEngine(load_cfg("configs/demo.yaml", [

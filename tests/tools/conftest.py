@@ -27,31 +27,26 @@ def load_tool(name):
 
 
 @pytest.fixture
-def load():
-    return load_tool
-
-
-@pytest.fixture
-def train_net():
-    return load_tool("train_net")
-
-
-@pytest.fixture
-def load_beside(monkeypatch):
-    """``load`` for a tool that imports train_net, as a script would."""
+def load(monkeypatch):
+    """Loads a tool by name, with its folder on the path as for a script."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     yield load_tool
-    sys.modules.pop("train_net", None)
+    sys.modules.pop("common", None)
 
 
 @pytest.fixture
-def visualize(load_beside):
-    return load_beside("visualize")
+def train_net(load):
+    return load("train_net")
 
 
 @pytest.fixture
-def sweep(load_beside):
-    return load_beside("sweep")
+def visualize(load):
+    return load("visualize")
+
+
+@pytest.fixture
+def sweep(load):
+    return load("sweep")
 
 
 @pytest.fixture

@@ -92,8 +92,8 @@ def test_models_of_the_zoo_run_by_their_short_name(
 
 def save_random_weights(name, arguments, path):
     from detectron2_patch.config import load_cfg
+    from detectron2_patch.engines.base import NetworkInput
     from detectron2_patch.engines.detectron2 import Detectron2Engine
-    from detectron2_patch.engines.torchvision import NetworkInput
     from detectron2_patch.engines.zoo import find_config
 
     opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS"):]
@@ -115,15 +115,22 @@ def refused(train_net, arguments, tiny, capsys):
     return line
 
 
-@pytest.mark.parametrize("name", ["COCO-Detection/retinanet_R_50_FPN_1x.yaml",
-                                  "COCO-Detection/fast_rcnn_R_50_FPN_1x.yaml",
-                                  "COCO-Detection/rpn_R_50_FPN_1x.yaml",
-                                  "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",
-                                  "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py"])
-def test_models_without_a_pyramid_to_patch_are_refused(train_net, command, tiny, capsys, name):
+@pytest.mark.parametrize(
+    "name, named",
+    [
+        ("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "is a RetinaNet"),
+        ("COCO-Detection/fast_rcnn_R_50_FPN_1x.yaml", "Fast R-CNN"),
+        ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "ProposalNetwork"),
+        ("COCO-Detection/faster_rcnn_R_50_C4_1x.yaml", "C4"),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", "LazyConfig"),
+    ],
+)
+def test_models_without_a_pyramid_to_patch_are_refused(
+    train_net, command, tiny, capsys, name, named
+):
     arguments = command(engine="detectron2")
     arguments[arguments.index("--config-file") + 1] = name
-    refused(train_net, arguments, tiny, capsys)
+    assert named in refused(train_net, arguments, tiny, capsys)
 
 
 def test_masks_that_the_data_lacks_are_refused(train_net, command, tiny, capsys):

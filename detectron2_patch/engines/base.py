@@ -1,0 +1,113 @@
+"""The seam: what an engine does for an evaluation, and the parts that a sweep shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.rcnn.structures import Proposals
+
+
+@dataclass
+class NetworkInput:
+    """An image as the network sees it, ``(3, h, w)``, and its own ``(height, width)``."""
+
+    tensor: Tensor
+    image_size: tuple[int, int]
+
+
+class Engine(ABC):
+    """Runs one detector on one device.
+
+    ``batch``, ``pyramid``, ``level_proposals`` and ``score`` are the parts of ``detect``, for those
+    who share them between settings.
+
+    Attributes:
+        name: as results have it.
+        model: the detector, whose maps never leave its device.
+        num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
+            selection between and after the parts goes by.
+    """
+
+    name: str
+    model: nn.Module
+
+    def __init__(self, cfg) -> None:
+        self.cfg = cfg
+        self.num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        self.post_nms_topk = cfg.MODEL.RPN.POST_NMS_TOPK_TEST
+        self.score_threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.nms_threshold = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
+        self.detections_per_image = cfg.TEST.DETECTIONS_PER_IMAGE
+
+    @abstractmethod
+    def load_weights(self, path: Path) -> None:
+        """Load a whole checkpoint with detectron2's names.
+
+        Raises:
+            InputError: it can't be read or doesn't fit.
+        """
+
+    @abstractmethod
+    def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
+        """Train the model on ``dataset``, from the checkpoint ``start``; returns the last one."""
+
+    @abstractmethod
+    def read(self, path: Path) -> NetworkInput:
+        """Read and resize one image; safe to call from several threads.
+
+        Raises:
+            InputError: the file is missing or isn't a whole image.
+        """
+
+    @abstractmethod
+    def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
+        """``read`` of each path in order, ahead by ``workers`` threads or processes."""
+
+    @abstractmethod
+    def detect(self, image: NetworkInput) -> dict[str, Any]:
+        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy."""
+
+    def shape_evaluators(self, dataset: CocoDataset) -> dict[str, Any]:
+        """Evaluators, by task, of what the model gives beside boxes.
+
+        Raises:
+            InputError: the dataset has nothing to evaluate them on.
+        """
+        return {}
+
+    @abstractmethod
+    def batch(self, inputs: Sequence[NetworkInput]):
+        """Images of one padded size, normalised and stacked on the device; ``image_sizes`` has
+        each one's ``(h, w)`` before padding."""
+
+    @abstractmethod
+    def pyramid(self, batch) -> dict[str, Tensor]:
+        """The clean maps, level to ``(N, C, H, W)``."""
+
+    @abstractmethod
+    def level_proposals(self, batch, level: str, feature: Tensor) -> list[Proposals]:
+        """What the RPN proposes for each image from one level's map, by falling logit."""
+
+    @abstractmethod
+    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The box head on boxes that are each pooled from a given map.
+
+        Args:
+            groups: level, its map ``(N, C, H, W)`` and boxes ``(R, 5)`` with the image's number
+                in front.
+
+        Returns:
+            class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
+            or ``(R, 4)``, the groups one after the other.
+        """
+
+    def factorises(self) -> str | None:
+        """Why settings can't share the parts; ``None`` where they can, as in Faster R-CNN."""
+        return None

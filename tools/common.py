@@ -1,0 +1,223 @@
+"""What the commands that run a detector on a dataset share: flags, processes, set-up."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2_patch import distributed
+from detectron2_patch.engines.choice import AUTO, ENGINES
+from detectron2_patch.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
+COCO_HINT = (
+    "no --config-file: running the demo. For COCO, set DETECTRON2_DATASETS to the folder that "
+    "holds coco/ and see the last example of --help"
+)
+logger = logging.getLogger(__name__)
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a detector on a dataset; the overrides end the line."""
+    add = parser.add_argument
+    add("--config-file", metavar="FILE",
+        help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
+        "the demo")
+    add("--engine", choices=ENGINES, default=AUTO,
+        help="auto (default): the installed detectron2 where it works, else the built-in one on "
+        "torchvision")
+    add("--resume", action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
+    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
+        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
+    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
+    add("--num-gpus", type=int, metavar="N",
+        help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
+        "process with --device cpu; left out: one process")
+    add("--num-machines", type=int, default=1, metavar="N", help="how many machines run this")
+    add("--machine-rank", type=int, default=0, metavar="I", help="which of them this is, from 0")
+    add("--dist-url", default=distributed.AUTO, metavar="URL",
+        help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine")
+    add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
+        help="overrides of the configuration, last on the line")
+
+
+def join_ratios(argv: list[str], flags: Sequence[str] = ("--cr",)) -> list[str]:
+    """Make ``--cr 1 1 1 1 4 KEY VALUE`` one argument, so that the overrides stay apart.
+
+    argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
+    next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
+    for a ratio, to be refused as one.
+    """
+    joined, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word in flags:
+            words = []
+            while rest and not rest[0].startswith("--") and not _is_config_key(rest[0]):
+                words.append(rest.pop(0))
+            word = f"{word}={' '.join(words)}"
+        elif _is_config_key(word):  # overrides are the last on the line, whatever they hold
+            return [*joined, word, *rest]
+        joined.append(word)
+    return joined
+
+
+def _is_config_key(word: str) -> bool:
+    head, dot, _ = word.partition(".")
+    return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
+                                                     "CUDNN_BENCHMARK", "VIS_PERIOD"})
+
+
+def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
+          line: Sequence[str]) -> int:
+    """Call ``run(args)`` here, or ``line`` in as many processes as the flags ask for.
+
+    Returns the exit status: 2 for a mistake, which is told in one line.
+    """
+    level = logging.INFO if distributed.rank() == 0 else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    try:
+        if needs_launch(args):
+            return distributed.launch(line, args.num_gpus or 1, args.num_machines,
+                                      args.machine_rank, args.dist_url)
+        with distributed.joined(wanted_device(args)):
+            run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def needs_launch(args: argparse.Namespace) -> bool:
+    """Whether the flags ask for more processes than this one.
+
+    Raises:
+        InputError: a number that makes no sense, or another than torchrun started.
+    """
+    count = args.num_gpus
+    if count is not None and count < 0:
+        raise InputError(f"--num-gpus is {count}; give 0 or more")
+    if distributed.is_worker():
+        if count not in (None, distributed.local_world_size()):
+            raise InputError(
+                f"--num-gpus is {count} and torchrun started {distributed.local_world_size()} "
+                "processes here; leave --num-gpus out"
+            )
+        return False
+    several = (count or 1) > 1 or args.num_machines != 1
+    if several and wanted_device(args) != "cpu":
+        distributed.check_gpus(count or 1)
+    return several
+
+
+def wanted_device(args: argparse.Namespace) -> str | None:
+    """What the flags say of the device; ``None``: nothing."""
+    return args.device or ("cpu" if args.num_gpus == 0 else None)
+
+
+def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
+    """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
+    if args.config_file is None:
+        logger.info(COCO_HINT)
+
+    import torch
+
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.data.catalog import open_dataset
+    from detectron2_patch.data.coco import check_class_count
+    from detectron2_patch.engines.choice import build_engine, check_config, choose_engine
+    from detectron2_patch.engines.zoo import find_config
+    from detectron2_patch.results import check_folder
+
+    name, why = choose_engine(args.engine)
+    logger.info("engine %s: %s", name, why)
+    config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
+    cfg = load_cfg(config_file, args.opts)
+    check_config(name, cfg, training=training)
+    device = choose_device(args, cfg)
+    check_folder(args.results_dir)
+    dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
+    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    if cfg.SEED >= 0:
+        torch.manual_seed(cfg.SEED)  # the initial weights of a training
+    return cfg, build_engine(name, cfg, device), dataset
+
+
+def choose_device(args: argparse.Namespace, cfg) -> str:
+    """The device that the flags or ``MODEL.DEVICE`` ask for, a GPU where there is one."""
+    import torch
+
+    wanted = wanted_device(args)
+    if wanted is None:  # detectron2's default is "cuda", so only another value says something
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        wanted = found if cfg.MODEL.DEVICE == "cuda" else cfg.MODEL.DEVICE
+    if wanted.startswith("cuda:") and distributed.world_size() > 1:
+        raise InputError(
+            f"device {wanted!r} is one GPU for {distributed.world_size()} processes; name cuda, "
+            "and each takes its own"
+        )
+    try:
+        return str(torch.zeros(0, device=wanted).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
+
+
+def find_weights(args: argparse.Namespace, cfg) -> Path:
+    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's.
+
+    A configuration of the zoo starts its training from a backbone; what was trained by it is
+    the zoo's file for it, so that is taken where the command names no other.
+    """
+    from detectron2_patch.engines.zoo import find_config, zoo_weights
+    from detectron2_patch.training.checkpoints import last_path
+    from detectron2_patch.weights import resolve_weights
+
+    if args.resume:
+        return last_path(Path(cfg.OUTPUT_DIR))
+    trained = zoo_weights(find_config(args.config_file)) if args.config_file else None
+    if trained is not None and "MODEL.WEIGHTS" not in args.opts[::2]:
+        return resolve_weights(trained)
+    if cfg.MODEL.WEIGHTS.startswith("detectron2://ImageNetPretrained/"):
+        raise InputError(
+            f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is a backbone, which starts a training; to "
+            f"evaluate, give a trained detector (see {args.config_file})"
+        )
+    if cfg.MODEL.WEIGHTS:
+        return resolve_weights(cfg.MODEL.WEIGHTS)
+    if args.config_file is None:
+        from detectron2_patch.demo import WEIGHTS
+
+        return WEIGHTS
+    raise InputError(
+        f"{args.config_file} has no MODEL.WEIGHTS; add 'MODEL.WEIGHTS FILE' at the end of the line"
+    )
+
+
+def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
+    """What makes a result from ``setting``, ``results``, ``payload`` and ``seconds``."""
+    from detectron2_patch.config import result_relevant
+    from detectron2_patch.files import sha256
+    from detectron2_patch.plain import digest
+    from detectron2_patch.results import make_result
+    from detectron2_patch.versions import collect_versions
+
+    return partial(
+        make_result,
+        args=args,
+        dataset=dataset,
+        weights_path=weights,
+        weights_sha256=sha256(weights),
+        config_digest=digest(result_relevant(cfg)),
+        config_file=args["config_file"] or DEMO_CONFIG,
+        engine=engine.name,
+        versions=collect_versions(str(engine.model.device), engine=engine.name),
+    )

@@ -19,6 +19,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
 from detectron2_patch.training.checkpoints import last_path
+from detectron2_patch.training.data import check_batch
 
 
 def train(
@@ -78,11 +79,8 @@ def _trainer_of(model: nn.Module) -> type[DefaultTrainer]:
 
 def _check(cfg) -> None:
     """Refuse what ``DefaultTrainer`` would stumble on."""
-    processes, batch = distributed.world_size(), cfg.SOLVER.IMS_PER_BATCH
-    if batch % processes:
-        raise InputError(
-            f"SOLVER.IMS_PER_BATCH is {batch} for {processes} processes; give a multiple of these"
-        )
+    check_batch(cfg)
+    processes = distributed.world_size()
     on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
     if on_cpu and processes > 1:
         raise InputError(

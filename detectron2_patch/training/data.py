@@ -36,6 +36,15 @@ def batches(cfg, dataset: CocoDataset, seed: int, start: int = 0) -> Iterator[li
         yield batch
 
 
+def check_batch(cfg) -> None:
+    """Refuse a batch that the processes can't share evenly."""
+    processes, batch = distributed.world_size(), cfg.SOLVER.IMS_PER_BATCH
+    if batch % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {batch} for {processes} processes; give a multiple of these"
+        )
+
+
 def trainable_images(cfg, dataset: CocoDataset) -> list[dict]:
     """The images to train on; those without a usable box are left out unless kept by key.
 

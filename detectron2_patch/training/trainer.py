@@ -20,7 +20,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write
 from detectron2_patch.progress import progress
 from detectron2_patch.training import checkpoints, solver
-from detectron2_patch.training.data import batches
+from detectron2_patch.training.data import batches, check_batch
 
 logger = logging.getLogger(__name__)
 WINDOW = 20  # iterations between two lines of metrics.json, as detectron2 writes them
@@ -110,11 +110,7 @@ def _check_processes(cfg) -> None:
     processes = distributed.world_size()
     if processes == 1:
         return
-    batch = cfg.SOLVER.IMS_PER_BATCH
-    if batch % processes:
-        raise InputError(
-            f"SOLVER.IMS_PER_BATCH is {batch} for {processes} processes; give a multiple of these"
-        )
+    check_batch(cfg)
     if cfg.SEED < 0:
         raise InputError(f"SEED is {cfg.SEED} for {processes} processes, which have to draw the "
                          "same batches; set SEED to 0 or more")

@@ -24,6 +24,7 @@ setup(
         "torchvision>=0.17",
         "tqdm>=4.60",
         "yacs>=0.1.8",
+        "zstandard>=0.22",
     ],
     extras_require={"test": ["hypothesis>=6.80", "pytest>=7.4"]},
 )

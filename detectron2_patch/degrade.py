@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +13,19 @@ def reduced_size(height: int, width: int, ratio: float) -> tuple[int, int]:
     return max(1, int(height // ratio)), max(1, int(width // ratio))
 
 
+def shrink(feature: Tensor, ratio: float) -> Tensor:
+    """``(N, C, H, W)`` -> ``(N, C, H // ratio, W // ratio)``, without antialiasing; ratio 1 returns
+    ``feature`` itself."""
+    if ratio == 1:
+        return feature
+    return F.interpolate(feature, reduced_size(*feature.shape[-2:], ratio), mode="bilinear")
+
+
+def stretch(small: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
+    """What ``shrink`` left, back at ``size``."""
+    return small if ratio == 1 else F.interpolate(small, size, mode="bilinear")
+
+
 def degrade(feature: Tensor, ratio: float) -> Tensor:
     """Shrink a map ``(N, C, H, W)`` by ``ratio`` and stretch it back, bilinearly.
 
@@ -22,15 +33,4 @@ def degrade(feature: Tensor, ratio: float) -> Tensor:
     ``(H // ratio, W // ratio)`` and back. Where the origin failed (``ratio > H``) the reduced
     size stays at 1; ``inf`` always reduces to 1x1. Ratio 1 returns ``feature`` itself.
     """
-    if ratio == 1:
-        return feature
-    size = feature.shape[-2:]
-    small = F.interpolate(feature, reduced_size(*size, ratio), mode="bilinear")
-    return F.interpolate(small, size, mode="bilinear")
-
-
-def degrade_pyramid(
-    features: Mapping[str, Tensor], ratios: Mapping[str, float]
-) -> dict[str, Tensor]:
-    """A new pyramid with each level degraded by its ratio; levels without one pass as they are."""
-    return {level: degrade(x, ratios.get(level, 1)) for level, x in features.items()}
+    return stretch(shrink(feature, ratio), ratio, feature.shape[-2:])

@@ -23,9 +23,8 @@ from detectron2_patch.files import atomic_write, sha256
 KIND = "detectron2_patch fitted 1"
 _HELP = "tools/fit.py makes one"
 
-# Half the width of the best uniform quantiser of a Laplace distribution, in standard deviations,
-# at 1 to 8 bits: N. S. Jayant and P. Noll, Digital Coding of Waveforms (1984), table 4.2 (step
-# sizes), times (2^bits - 1) / 2.
+# How far from the mean the outermost values of the best uniform quantiser of a Laplace
+# distribution lie, in standard deviations, at 1 to 8 bits; a test finds no better ones.
 _REACH = (0.707, 1.631, 2.558, 3.458, 4.340, 5.220, 6.103, 7.000)
 
 
@@ -71,11 +70,21 @@ class Fitted:
                 raise InputError(f"--fitted was fitted on {path}, which is to be evaluated; fit on "
                                  "training images only")
 
-    def rank_of(self, level: str, share: float) -> int:
-        """How many principal directions of a level hold that share of its variance."""
+    def rank_of(self, level: str, wanted: float) -> int:
+        """How many principal directions of a level are ``wanted``: that many, or below 1, as many
+        as hold that share of the variance.
+
+        Raises:
+            InputError: the level has fewer.
+        """
         variance = self.arrays[f"variance_{level}"].astype(np.float64)
+        if wanted >= 1:
+            if wanted > len(variance):
+                raise InputError(f"rank {wanted:g} of {level}, which has {len(variance)} channels; "
+                                 "give at most that many directions")
+            return int(wanted)
         held = np.cumsum(variance) / max(variance.sum(), 1e-300)
-        return min(int(np.searchsorted(held, share)) + 1, len(variance))
+        return min(int(np.searchsorted(held, wanted)) + 1, len(variance))
 
     def channels(self, level: str) -> int:
         """Channels of a level's map."""
@@ -103,8 +112,9 @@ class Fitted:
         else:
             mean, spread = self.arrays[f"mean_{level}"], self.arrays[f"spread_{level}"]
             if not by_channel:
-                spread = np.sqrt((spread**2 + mean**2).mean() - mean.mean() ** 2, keepdims=True)
+                power = (spread**2 + mean**2).mean(keepdims=True)
                 mean = mean.mean(keepdims=True)
+                spread = np.sqrt(power - mean**2)
         reach = np.float32(_REACH[bits - 1]) * spread.reshape(mean.shape)
         return np.stack([mean - reach, mean + reach]).astype(np.float32)
 
@@ -165,7 +175,8 @@ def read_fitted(path: str | os.PathLike) -> Fitted:
         if meta["kind"] != KIND:
             raise ValueError(f"its kind is {meta['kind']!r}")
         return Fitted(meta, arrays, sha256(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
+            zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is no file of fitted parts"
         raise InputError(f"--fitted {path}: {reason}; {_HELP}") from error
 

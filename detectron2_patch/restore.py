@@ -44,5 +44,7 @@ def regressors(features: Sequence[Tensor], size: Size) -> Tensor:
 
 
 def linear(features: Sequence[Tensor], weight: Tensor, bias: Tensor, size: Size) -> Tensor:
-    """A fitted linear map ``(C, S C)`` with bias ``(C,)`` of the ``regressors``: a 1x1 convolution."""
-    return F.conv2d(regressors(features, size), weight[:, :, None, None], bias)
+    """A fitted linear map ``(C, S C)`` with bias ``(C,)`` of the ``regressors``: a 1x1 convolution,
+    of each image by itself, so that it rounds alike in any batch."""
+    flat = regressors(features, size).flatten(2)
+    return torch.stack([weight @ one + bias[:, None] for one in flat]).unflatten(2, size)

@@ -24,7 +24,8 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, shown_path
 from detectron2_patch.plain import digest, json_value
-from detectron2_patch.ratios import LEVELS, MAX, SCOPES, check_ratios, ratio_to_json
+from detectron2_patch.ratios import LEVELS, MAX, SCOPES
+from detectron2_patch.treatments import Treatment, all_levels, setting_to_json
 from detectron2_patch.versions import collect_versions
 
 logger = logging.getLogger(__name__)
@@ -33,16 +34,22 @@ _KEYS = ("args", "setting", "results", "payload", "dataset", "weights", "config"
          "versions", "seconds")  # fmt: skip
 
 
-def make_setting(cr: Mapping[str, float | str], scope: str) -> dict[str, Any]:
-    """A setting as results hold it: all five ratios (``inf`` as "max") and the scope.
+def make_setting(
+    treatments: Mapping[str, float | str | Treatment], scope: str, fitted: str | None = None
+) -> dict[str, Any]:
+    """A setting as results hold it (``treatments.setting_to_json``).
+
+    Args:
+        treatments: level to treatment or ratio (``inf`` or "max" is 1x1); left out: clean.
+        fitted: SHA-256 of the file of fitted parts, told where one is used.
 
     Raises:
         InputError: an unknown level or scope, or a ratio below 1.
     """
     if scope not in SCOPES:
         raise InputError(f"scope {scope!r} is unknown; choose {' or '.join(SCOPES)}")
-    ratios = check_ratios({k: math.inf if r == MAX else r for k, r in cr.items()})
-    return {"cr": {level: ratio_to_json(r) for level, r in ratios.items()}, "scope": scope}
+    given = {level: math.inf if one == MAX else one for level, one in treatments.items()}
+    return setting_to_json(all_levels(given), scope, fitted)
 
 
 def make_result(
@@ -71,7 +78,7 @@ def make_result(
     """
     result = {
         "args": args,
-        "setting": {**setting, **make_setting(setting["cr"], setting["scope"])},
+        "setting": setting,
         "results": results,
         "payload": payload,
         "dataset": {
@@ -108,7 +115,9 @@ def result_name(result: Mapping[str, Any]) -> str:
         "engine": result["engine"],
     })  # fmt: skip
     ratios = (setting["cr"][level] for level in LEVELS)
-    shown = "-".join(["cr", *(r if r == MAX else f"{r:.6g}" for r in ratios)])
+    shown = "-".join(["cr", *(_shown_ratio(ratio) for ratio in ratios)])
+    if "bits" in setting:
+        shown += "_bits-" + "-".join(str(setting["bits"].get(level, "x")) for level in LEVELS)
     parts = (
         PurePath(result["config"]["file"] or "defaults").stem,
         dataset["name"],
@@ -116,6 +125,12 @@ def result_name(result: Mapping[str, Any]) -> str:
         setting["scope"],
     )
     return "_".join([*(_safe(part)[:32] for part in parts), _safe(shown), identity[:12]]) + ".json"
+
+
+def _shown_ratio(ratio: int | float | str | None) -> str:
+    if ratio is None:  # not sent
+        return "x"
+    return MAX if ratio == MAX else f"{ratio:.6g}"
 
 
 def _safe(text: str) -> str:
@@ -248,7 +263,7 @@ def _checked(data: Any) -> dict[str, Any]:
     setting = data["setting"]
     if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
         raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
-    if not _are_ratios(setting.get("cr")) and "weights" not in setting:
+    if not _are_ratios(setting.get("cr"), setting) and "weights" not in setting:
         raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
     bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
     if not isinstance(bbox, dict) or "AP" not in bbox:
@@ -258,24 +273,34 @@ def _checked(data: Any) -> dict[str, Any]:
     return data
 
 
-def _are_ratios(cr: Any) -> bool:
+def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:
+    """Whether each level that is sent has a ratio and no other has."""
+    sent = setting.get("send", LEVELS)
     return (
         isinstance(cr, dict)
+        and isinstance(sent, (list, tuple))
         and set(cr) == set(LEVELS)
-        and all(r == MAX or (type(r) in (int, float) and r >= 1) for r in cr.values())
+        and all(
+            (r == MAX or (type(r) in (int, float) and r >= 1)) if level in sent else r is None
+            for level, r in cr.items()
+        )
     )
 
 
+def is_clean(setting: Mapping[str, Any]) -> bool:
+    """Whether a setting changes nothing."""
+    return setting == {"cr": dict.fromkeys(LEVELS, 1), "scope": setting["scope"]}
+
+
 def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any] | None:
-    """The result of the same evaluation with every ratio at 1, somewhere below ``folder``.
+    """The result of the same evaluation of the clean pyramid, somewhere below ``folder``.
 
     The clean pyramid gives one answer in both scopes, so either will do. None for a clean
     ``result`` itself, and where there is none.
     """
-    clean = dict.fromkeys(LEVELS, 1)
-    if result["setting"]["cr"] == clean:
+    if is_clean(result["setting"]):
         return None
-    names = [result_name({**result, "setting": make_setting(clean, scope)}) for scope in SCOPES]
+    names = [result_name({**result, "setting": make_setting({}, scope)}) for scope in SCOPES]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
             return _load_file(file)[0]
@@ -286,6 +311,6 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
             continue
         for one in found:
             # the origin's files say nothing of their dataset
-            if one["dataset"] and one["setting"]["cr"] == clean and result_name(one) in names:
+            if one["dataset"] and is_clean(one["setting"]) and result_name(one) in names:
                 return one
     return None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, parse_cr
+from detectron2_patch.ratios import LEVELS, parse_cr, ratio_to_json
 from detectron2_patch.treatments import (
     COARSER,
     FINER,
@@ -20,6 +20,9 @@ from detectron2_patch.treatments import (
     Treatment,
 )
 
+# The flags of a setting and the arguments of parse_setting that they are.
+FLAGS = {"--cr": "cr", "--send": "send", "--restore": "restore", "--rank": "rank",
+         "--bits": "bits", "--range": "range"}
 NEAREST, ORIGIN = "nearest", "origin"
 DEFAULT_RANGE = "level"
 NONE = "-"  # of five words, the one that says nothing of its level
@@ -29,7 +32,7 @@ _RESTORE = (
     "mix:WF,WC, fit, and p6=subsample"
 )
 
-# (level, share of the variance) -> how many directions hold it
+# (level, number of directions, or share of the variance that they hold) -> that number, checked
 RankOf = Callable[[str, float], int]
 
 
@@ -55,7 +58,7 @@ def parse_setting(
             none; ``mix`` both, where there are both. P6 is always the subsample of P5, as in the
             backbone, unless ``p6=`` says otherwise. ``origin`` is the study's proposal.
         rank: principal directions kept, one word for all sent levels or five: a whole number, or
-            a share of the variance below 1, which ``rank_of`` resolves.
+            a share of the variance below 1; ``Fitted.rank_of`` resolves both.
         bits: of an element, 1 to 8, one word for all sent levels or five, ``-`` for float32.
         range: one of ``RANGES``, one word for all levels with bits, or five.
 
@@ -136,13 +139,13 @@ def _parse_rank(level: str, word: str, rank_of: RankOf | None) -> int:
         number = float(word)
     except ValueError:
         number = math.nan
+    if not math.isfinite(number):
+        number = math.nan
     if rank_of is None:
         raise InputError(f"--rank {word} needs principal directions: give --fitted FILE, which "
                          "tools/fit.py makes")
-    if 0 < number < 1:
+    if 0 < number < 1 or (number >= 1 and number == int(number)):
         return rank_of(level, number)
-    if number >= 1 and number == int(number):
-        return int(number)
     raise InputError(f"--rank got {word!r}; give a whole number of directions, a share of the "
                      f"variance between 0 and 1, or {NONE!r}")
 
@@ -274,3 +277,28 @@ def _neighbours(level: str, sent: Mapping[str, Sent]) -> tuple[str | None, str |
 
 def _distance(one: str, other: str) -> int:
     return abs(LEVELS.index(one) - LEVELS.index(other))
+
+
+def setting_words(treatments: Mapping[str, Treatment]) -> str:
+    """The words that ``parse_setting`` makes these treatments from, as on a command line."""
+    sent = {level: one for level, one in treatments.items() if isinstance(one, Sent)}
+    ratios = [sent[level].ratio if level in sent else 1 for level in LEVELS]
+    words = []
+    if any(ratio != 1 for ratio in ratios) or len(sent) == len(LEVELS):
+        words += ["--cr", *(str(ratio_to_json(ratio)) for ratio in ratios)]
+    if len(sent) < len(LEVELS):
+        words += ["--send", *sent, "--restore",
+                  *(f"{level}={_how_word(one)}" for level, one in treatments.items()
+                    if isinstance(one, Restored))]
+    for key in ("rank", "bits", "range"):
+        values = [getattr(sent[level], key) or NONE if level in sent else NONE for level in LEVELS]
+        given = [value for level, value in zip(LEVELS, values) if level in sent]
+        if set(given) != {NONE}:
+            words += [f"--{key}", *map(str, values if len(set(given)) > 1 else given[:1])]
+    return " ".join(words)
+
+
+def _how_word(one: Restored) -> str:
+    if one.how == MIX:
+        return f"{MIX}:{','.join(f'{weight!r}' for weight in one.weights)}"
+    return one.how

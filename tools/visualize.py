@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from common import DEMO_CONFIG, choose_device, find_weights, join_ratios
+from common import DEMO_CONFIG, choose_device, find_weights, join_words
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import SCOPES, parse_cr
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_ratios(argv))
+    args = build_parser().parse_args(join_words(argv))
     args.num_gpus, args.resume = None, False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:

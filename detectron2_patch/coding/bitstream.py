@@ -7,9 +7,10 @@ indices (or the float32 values), and a CRC-32 of all that and of a fitted range,
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,11 @@ KINDS = ("level", "channel", "fitted-level", "fitted-channel")
 MAX_ELEMENTS = 2**27  # of a level: four times the largest P2 of a 1333 pixel image
 _PACK = struct.Struct("<3sHH5I")
 HEADER_BYTES = _PACK.size + 4  # what ``pack`` adds to the streams, however many
-DAMAGED = "the stream is damaged, or not one of this program, or its fitted range is another"
+DAMAGED = "the stream is damaged, or not one of this program, or of another setting"
 
 
 def encode(x: Tensor, bits: int | None = None, kind: str = "level",
-           fitted: Range | None = None) -> bytes:
+           fitted: Range | None = None, context: bytes = b"") -> bytes:
     """The stream of one map.
 
     Args:
@@ -41,33 +42,44 @@ def encode(x: Tensor, bits: int | None = None, kind: str = "level",
         kind: of ``KINDS``: the range of the whole map or of each channel, measured on this map
             and sent with it, or fitted: known to both sides, values outside are clipped.
         fitted: the range of the fitted kinds, one value or one a channel.
+        context: whatever else both sides have agreed on; it isn't sent, but a receiver with
+            another one refuses the stream.
 
     Raises:
         ValueError: NaN or infinite values, or arguments that don't fit together.
     """
-    return _encode(x, bits, kind, fitted)[0]
+    return _encode(x, bits, kind, fitted, context)[0]
+
+
+def raw_length(shape: Sequence[int]) -> int:
+    """Bytes of the stream of a map ``(C, h, w)`` of float32 values as they are."""
+    return len(MAGIC) + 1 + sum(len(_varint(size)) for size in shape) + 4 * math.prod(shape) + 4
 
 
 def coded(x: Tensor, bits: int | None = None, kind: str = "level",
-          fitted: Range | None = None) -> tuple[Tensor, int]:
+          fitted: Range | None = None, *, count: bool = True) -> tuple[Tensor, int]:
     """What the receiver gets, on the device of ``x``, and how many bytes it costs.
 
-    ``decode(encode(x))`` and ``len(encode(x))`` without the work of decoding.
+    ``decode(encode(x))`` and ``len(encode(x))`` without the work of decoding; without ``count``,
+    and 0, without that of coding either.
     """
+    if bits is not None and not count:
+        ends = _ends(x, bits, kind, fitted)
+        return dequantise(quantise(x.detach(), ends, bits), ends, bits), 0
     stream, indices, ends = _encode(x, bits, kind, fitted)
     values = x.float() if indices is None else dequantise(indices, ends, bits)
     return values, len(stream)
 
 
 def decode(stream: bytes, fitted: Range | None = None,
-           device: str | torch.device = "cpu") -> Tensor:
+           device: str | torch.device = "cpu", context: bytes = b"") -> Tensor:
     """The map ``(C, h, w)`` of a stream, float32 on ``device``.
 
     Raises:
         InputError: not a whole and sound stream of ``encode``, or another fitted range.
     """
     try:
-        return _decode(bytes(stream), fitted, device)
+        return _decode(bytes(stream), fitted, device, context)
     except InputError:
         raise
     except ValueError as error:
@@ -75,29 +87,33 @@ def decode(stream: bytes, fitted: Range | None = None,
 
 
 def _encode(x: Tensor, bits: int | None, kind: str,
-            fitted: Range | None) -> tuple[bytes, Tensor | None, Range | None]:
+            fitted: Range | None, context: bytes = b"") -> tuple[bytes, Tensor | None, Range | None]:
     check_map(x)
     if x.numel() > MAX_ELEMENTS:
         raise ValueError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} elements can be coded")
     shape = b"".join(_varint(size) for size in x.shape)
     if bits is None:
         raw = x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
-        return _sealed(MAGIC + bytes([0]) + shape + raw), None, None
+        return _sealed(MAGIC + bytes([0]) + shape + raw, context), None, None
+    ends = _ends(x, bits, kind, fitted)
+    sent, unsent = (_range_bytes(ends), b"") if fitted is None else (b"", _range_bytes(ends))
+    indices = quantise(x.detach(), ends, bits)
+    head = MAGIC + bytes([bits | KINDS.index(kind) << 4]) + shape + sent
+    return _sealed(head + compress(indices.cpu().numpy(), bits), context + unsent), indices, ends
+
+
+def _ends(x: Tensor, bits: int, kind: str, fitted: Range | None) -> Range:
+    """The range that a map is quantised over."""
     if bits not in BITS or kind not in KINDS or (fitted is not None) != kind.startswith("fitted"):
         raise ValueError(f"{bits} bits with range {kind}, fitted {fitted is not None}")
     per_channel = kind.endswith("channel")
     if fitted is None:
-        ends = measure_range(x, per_channel)
-        sent, unsent = _range_bytes(ends), b""
-    else:
-        ends = check_range(fitted, len(x), per_channel)
-        sent, unsent = b"", _range_bytes(ends)
-    indices = quantise(x.detach(), ends, bits)
-    head = MAGIC + bytes([bits | KINDS.index(kind) << 4]) + shape + sent
-    return _sealed(head + compress(indices.cpu().numpy(), bits), unsent), indices, ends
+        return measure_range(x, per_channel)
+    return check_range(fitted, len(x), per_channel)
 
 
-def _decode(stream: bytes, fitted: Range | None, device: str | torch.device) -> Tensor:
+def _decode(stream: bytes, fitted: Range | None, device: str | torch.device,
+            context: bytes) -> Tensor:
     if stream[:2] != MAGIC or len(stream) < 10:
         raise ValueError("it doesn't start like one")
     bits, kind = stream[2] & 15, KINDS[stream[2] >> 4 & 3]
@@ -113,7 +129,7 @@ def _decode(stream: bytes, fitted: Range | None, device: str | torch.device) -> 
         raise InputError(f"the stream was coded with range {kind if bits else 'none'}; "
                          f"{'give its' if is_fitted else 'it takes no'} fitted range")
     ends = check_range(fitted, shape[0], per_channel) if is_fitted else None
-    if body + _crc(body, _range_bytes(ends) if is_fitted else b"") != stream:
+    if body + _crc(body, context + (_range_bytes(ends) if is_fitted else b"")) != stream:
         raise ValueError("its checksum is wrong")
     if not bits:
         if len(body) - at != 4 * elements:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.fitted import Fitted
 from detectron2_patch.sweep.settings import Setting
 
 CHUNK = 16  # images that are written, and after a kill repeated, together
@@ -30,6 +31,7 @@ class Sweep:
         processes: how many compute AP.
         readers: threads that read images ahead.
         overwrite: do settings again that have a result.
+        fitted: what some treatments need.
     """
 
     engine: Any
@@ -41,6 +43,7 @@ class Sweep:
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     readers: int = 1
     overwrite: bool = False
+    fitted: Fitted | None = None
 
     def blank(self, setting: Setting) -> dict[str, Any]:
         """A setting's result before its evaluation: enough for its name and versions."""

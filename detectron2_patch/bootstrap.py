@@ -11,7 +11,8 @@ detections, ``H`` hits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,17 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 _AT_ONCE = 1 << 18  # numbers in an array: as many replicates go together as this allows
 
 
-def draw_weights(images: int, replicates: int, seed: int = SEED) -> np.ndarray:
-    """(B, I) how often each replicate draws each image; equal arguments give equal draws.
+def has_replicates(result: Mapping[str, Any], replicates: int) -> bool:
+    """Whether a result has as many replicates, or more: fewer are the first of more."""
+    found = result.get("bootstrap") or {"replicates": 0, "seed": SEED}
+    return found["replicates"] >= replicates and found["seed"] == SEED
 
-    So the replicates of two results of one dataset are pairs.
+
+def draw_weights(images: int, replicates: int, seed: int = SEED) -> np.ndarray:
+    """(B, I) how often each replicate draws each image.
+
+    Equal arguments give equal draws, and fewer replicates are the first of more, so that the
+    replicates of two results of one dataset are pairs.
     """
     drawn = np.random.default_rng(seed).integers(images, size=(replicates, images))
     flat = (drawn + np.arange(replicates)[:, None] * images).ravel()
@@ -60,7 +68,7 @@ class Bootstrap:
             np.add.at(count, (labels[~ignored], images[~ignored]), 1)
         return counts @ self.weights.T.astype(float)
 
-    def describe(self, rows: np.ndarray) -> dict:
+    def describe(self, rows: np.ndarray) -> dict[str, Any]:
         """``evaluate`` as a result holds it: percent to 3 decimals, None for no value."""
         values = self.evaluate(rows)
         return {

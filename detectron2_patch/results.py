@@ -165,7 +165,7 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     A ``.json.gz`` holds many (see ``packing``). The origin's files, ``[args, results]``, are read
     as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one
-    warning, and names with a dot in front in silence.
+    warning, and in silence what this project made from results and names with a dot in front.
 
     Raises:
         InputError: no such path, or a file asked for by name that is no result.
@@ -183,6 +183,8 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     for file in files:
         try:
             results += _load_file(file)
+        except _Derived:
+            pass
         except InputError as error:
             skipped.append(str(error))
     if skipped:
@@ -190,6 +192,10 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     if not results:
         logger.warning("no results in %s", path)
     return results
+
+
+class _Derived(InputError):
+    """A file that this project made from results, such as the key levels."""
 
 
 def _load_file(file: Path) -> list[dict[str, Any]]:
@@ -204,6 +210,9 @@ def _load_file(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"cannot read {file}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON: {error}") from error
+    kind = data.get("kind") if isinstance(data, dict) and not packing.is_packed(data) else None
+    if isinstance(kind, str) and kind.startswith("detectron2_patch "):
+        raise _Derived(f"{file} holds no results but {kind}; give the results it was made from")
     try:
         if packing.is_packed(data):
             return [_checked(one) for one in packing.unpack(data)]

@@ -1,8 +1,8 @@
 """The result of one evaluation: its JSON file, that file's name, and reading it back.
 
 A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
-versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was evaluated and a hash over it, so that only the
-same evaluation, done again, replaces a file.
+versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was
+evaluated and a hash over it, so that only the same evaluation, done again, replaces a file.
 """
 
 from __future__ import annotations

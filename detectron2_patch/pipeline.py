@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detectron2_patch import distributed
+from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
@@ -26,11 +27,13 @@ class Evaluation:
         results: task (``bbox``, ``segm``, ``keypoints``) to AP and its kin in percent.
         payload: as results hold it.
         seconds: how long it all took.
+        bootstrap: AP of resamples of the images, as results hold it, where it was asked for.
     """
 
     results: dict[str, dict[str, float | None]]
     payload: dict
     seconds: float
+    bootstrap: dict | None = None
 
 
 def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
@@ -61,7 +64,7 @@ def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
 
 def evaluate(
     engine, dataset: CocoDataset, treatments: Mapping[str, float | Treatment], scope: str,
-    workers: int, fitted: Fitted | None = None,
+    workers: int, fitted: Fitted | None = None, bootstrap: Bootstrap | None = None,
 ) -> Evaluation | None:
     """Evaluate ``engine.model`` on the pyramid as received: see ``patch.patch_rpn``.
 
@@ -82,4 +85,5 @@ def evaluate(
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}
     side = side_bytes(patch.treatments, fitted)
     payload = make_payload(scope, traffic, weigh_images(dataset), side)
-    return Evaluation(results, payload, time.perf_counter() - start)
+    resampled = bootstrap and bootstrap.describe(evaluators["bbox"].rows(detections))
+    return Evaluation(results, payload, time.perf_counter() - start, resampled)

@@ -1,8 +1,8 @@
 """The result of one evaluation: its JSON file, that file's name, and reading it back.
 
 A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
-versions, seconds. Its file name carries what was evaluated and a hash over it, so that only the
-same evaluation, done again, replaces a file.
+versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was
+evaluated and a hash over it, so that only the same evaluation, done again, replaces a file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from detectron2_patch import packing
+from detectron2_patch.box_matching import SIZES
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, shown_path
@@ -179,7 +180,7 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     A ``.json.gz`` holds many (see ``packing``). The origin's files, ``[args, results]``, are read
     as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one
-    warning, and names with a dot in front in silence.
+    warning, and in silence what this project made from results and names with a dot in front.
 
     Raises:
         InputError: no such path, or a file asked for by name that is no result.
@@ -197,6 +198,8 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     for file in files:
         try:
             results += _load_file(file)
+        except _Derived:
+            pass
         except InputError as error:
             skipped.append(str(error))
     if skipped:
@@ -204,6 +207,10 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     if not results:
         logger.warning("no results in %s", path)
     return results
+
+
+class _Derived(InputError):
+    """A file that this project made from results, such as the key levels."""
 
 
 def _load_file(file: Path) -> list[dict[str, Any]]:
@@ -218,6 +225,9 @@ def _load_file(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"cannot read {file}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON: {error}") from error
+    kind = data.get("kind") if isinstance(data, dict) and not packing.is_packed(data) else None
+    if isinstance(kind, str) and kind.startswith("detectron2_patch "):
+        raise _Derived(f"{file} holds no results but {kind}; give the results it was made from")
     try:
         if packing.is_packed(data):
             return [_checked(one) for one in packing.unpack(data)]
@@ -270,7 +280,22 @@ def _checked(data: Any) -> dict[str, Any]:
         raise ValueError('its results have no "bbox" with an "AP"')
     if not all(value is None or type(value) in (int, float) for value in bbox.values()):
         raise ValueError('its "bbox" holds something other than numbers')
+    if "bootstrap" in data and not _is_bootstrap(data["bootstrap"]):
+        raise ValueError('its "bootstrap" has not "replicates" numbers for each size')
     return data
+
+
+def _is_bootstrap(found: Any) -> bool:
+    """Whether ``found`` is as ``bootstrap.Bootstrap.describe`` makes it."""
+    if not (isinstance(found, dict) and type(found.get("replicates")) is int
+            and type(found.get("seed")) is int and isinstance(found.get("bbox"), dict)):
+        return False
+    return found["replicates"] > 0 and all(
+        isinstance(values := found["bbox"].get(size), list)
+        and len(values) == found["replicates"]
+        and all(value is None or type(value) in (int, float) for value in values)
+        for size in SIZES
+    )
 
 
 def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:

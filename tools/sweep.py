@@ -37,6 +37,7 @@ examples:
                                                     each level alone: ratios x bits
   sweep.py --subsets nearest finer coarser mix:0.5,0.5 fit --fitted FILE --scope pyramid
                                                     every subset sent, five restorers
+  sweep.py --grid 1 max --scope rpn pyramid --bootstrap 1000    for tools/key_levels.py
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
@@ -74,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, metavar="N",
         help="images of one padded size that go through the network together (1; 8 on a GPU)")
     add("--overwrite", action="store_true", help="do settings again that have a result")
+    add("--bootstrap", type=int, metavar="N",
+        help="give each result AP of N resamples of the images, too, for intervals (1000)")
     add("--dry-run", action="store_true", help="list the settings and stop")
     add_common_flags(parser)
     return parser
@@ -189,6 +192,9 @@ def run(args: argparse.Namespace) -> None:
     settings = choose_settings(args, fitted)
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
+    if args.bootstrap is not None and args.bootstrap < 1:
+        raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
+                         "1000")
     if args.dry_run:
         from detectron2_patch.words import setting_words
 
@@ -219,6 +225,7 @@ def run(args: argparse.Namespace) -> None:
         readers=cfg.DATALOADER.NUM_WORKERS,
         overwrite=args.overwrite,
         fitted=fitted,
+        replicates=args.bootstrap or 0,
     ))
     if done is not None:  # rank 0 has it
         report(args, done)

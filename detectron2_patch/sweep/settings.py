@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.ratios import LEVELS, ratio_to_json
 from detectron2_patch.treatments import Sent, Treatment
-from detectron2_patch.words import NONE, FLAGS, RankOf, parse_setting
+from detectron2_patch.words import FLAGS, NONE, RankOf, parse_setting
 
 Treatments = tuple[Treatment, ...]  # of P2 … P6
 
@@ -53,8 +53,9 @@ class Base:
         """The treatments of these words, some of them others than the base's."""
         base = replace(self, **words)
         ranges = [NONE if bits == NONE else one for bits, one in zip(base.bits, base.ranges)]
+        ratios = [ratio_to_json(ratio) for ratio in base.ratios]
         return tuple(parse_setting(
-            base.ratios, base.send, base.restore, base.ranks, base.bits,
+            ratios, base.send, base.restore, base.ranks, base.bits,
             None if set(ranges) == {NONE} else ranges, base.rank_of,
         ).values())
 

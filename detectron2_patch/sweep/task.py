@@ -32,6 +32,7 @@ class Sweep:
         readers: threads that read images ahead.
         overwrite: do settings again that have a result.
         fitted: what some treatments need.
+        replicates: resamples of the images whose AP each result gets, too; see ``bootstrap``.
     """
 
     engine: Any
@@ -44,6 +45,7 @@ class Sweep:
     readers: int = 1
     overwrite: bool = False
     fitted: Fitted | None = None
+    replicates: int = 0
 
     def blank(self, setting: Setting) -> dict[str, Any]:
         """A setting's result before its evaluation: enough for its name and versions."""

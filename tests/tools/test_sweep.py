@@ -56,6 +56,7 @@ def test_settings_can_be_listed_before_the_overrides(sweep, capsys):
         (["--grid", "1", "--scope"], "--scope"),
         (["--cr-list", "nowhere.txt"], "nowhere.txt"),
         (["--grid", "1", "--batch-size", "0"], "--batch-size is 0"),
+        (["--grid", "1", "--bootstrap", "0"], "--bootstrap is 0"),
     ],
 )
 def test_bad_settings_are_refused(sweep, command, tiny, capsys, arguments, named):

@@ -19,6 +19,7 @@ from torch import Tensor
 from detectron2_patch.coding.entropy import compress, decompress
 from detectron2_patch.coding.quantise import (
     BITS, Range, check_map, check_range, dequantise, measure_range, quantise)
+from detectron2_patch.coding.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
 
@@ -79,7 +80,7 @@ def _encode(x: Tensor, bits: int | None, kind: str,
     check_map(x)
     if x.numel() > MAX_ELEMENTS:
         raise ValueError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} elements can be coded")
-    shape = b"".join(_varint(size) for size in x.shape)
+    shape = b"".join(varint(size) for size in x.shape)
     if bits is None:
         raw = x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
         return _sealed(MAGIC + bytes([0]) + shape + raw), None, None
@@ -103,7 +104,7 @@ def _decode(stream: bytes, fitted: Range | None, device: str | torch.device) -> 
     bits, kind = stream[2] & 15, KINDS[stream[2] >> 4 & 3]
     at, shape = 3, []
     for _ in range(3):
-        size, at = _read_varint(stream, at)
+        size, at = readvarint(stream, at)
         shape.append(size)
     body, elements = stream[:-4], int(np.prod([float(size) for size in shape]))
     if stream[2] >> 6 or (bits and bits not in BITS) or not 0 < elements <= MAX_ELEMENTS:
@@ -141,27 +142,6 @@ def _crc(body: bytes, unsent: bytes) -> bytes:
 
 def _sealed(body: bytes, unsent: bytes = b"") -> bytes:
     return body + _crc(body, unsent)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set where more follow."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in (0, 7, 14, 21):
-        if at >= len(data):
-            break
-        number |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return number, at
-    raise ValueError("its header has no end")
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _decode(stream: bytes, fitted: Range | None, device: str | torch.device) -> 
     bits, kind = stream[2] & 15, KINDS[stream[2] >> 4 & 3]
     at, shape = 3, []
     for _ in range(3):
-        size, at = readvarint(stream, at)
+        size, at = read_varint(stream, at)
         shape.append(size)
     body, elements = stream[:-4], int(np.prod([float(size) for size in shape]))
     if stream[2] >> 6 or (bits and bits not in BITS) or not 0 < elements <= MAX_ELEMENTS:

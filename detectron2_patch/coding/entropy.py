@@ -26,8 +26,8 @@ from detectron2_patch.errors import InputError
 BLOCK = 2**20  # values that are in work at once; of a large map, some channels after the others
 _PARTS, _LEANS = 4, 3  # quarters between two predicted indices, sides that the neighbours lie on
 _EDGES = np.array([0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 26, 34, 44, 60, 100])
-_LOCAL = (np.searchsorted(_EDGES, np.arange(1024) / 0.7, side="right") - 1).astype(np.int16)
-_FAR = (np.searchsorted(_EDGES, np.arange(2048) / 3, side="right") - 1).astype(np.int16)
+_LOCAL = (np.searchsorted(_EDGES, np.arange(1024) / 0.7, side="right") - 1).astype(np.int32)
+_FAR = (np.searchsorted(_EDGES, np.arange(2048) / 3, side="right") - 1).astype(np.int32)
 _BINS = len(_EDGES)
 _EXACT = 4  # differences up to this one have a symbol of their own, larger ones share it
 _CAP = 15  # differences count as no larger in a context
@@ -48,7 +48,7 @@ def compress(indices: np.ndarray, bits: int) -> bytes:
         symbols, extra, contexts, before = _describe(x, scan, before, bits)
         start = x[-1 - scan.plane]
         for part in _portions(scan, counts):
-            encoder.encode(symbols[part], family, counts.table[contexts[part]])
+            encoder.encode(symbols[part], family, counts.rows(contexts[part]))
             counts.learn(contexts[part], symbols[part])
         rest.append(extra)
     coded = encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
@@ -76,7 +76,7 @@ def decompress(payload: bytes, shape: tuple[int, int, int], bits: int) -> np.nda
         scan = _scan(block.stop - block.start, *shape[1:])
         state = _State(scan, before, start)
         for portion in _portions(scan, counts):
-            done = [_decode_wave(state, wave, decoder, family, counts.table, bitstream, bits)
+            done = [_decode_wave(state, wave, decoder, family, counts, bitstream, bits)
                     for wave in _waves(scan, portion)]
             counts.learn(*(np.concatenate(each) for each in zip(*done)))
         before, start = state.past[-scan.plane:], state.x[-1 - scan.plane]
@@ -150,6 +150,7 @@ class _Counts:
         self.prior = prior / prior.sum()
         self.seen = np.zeros((_BINS * _PARTS * _LEANS, _BINS, size), np.int64)
         self.total = 0
+        self.room = np.empty((0, size), np.float32)
         self._refresh()
 
     def due(self) -> int:
@@ -163,6 +164,12 @@ class _Counts:
                                  minlength=self.seen.size).reshape(self.seen.shape)
         self.total += len(symbols)
         self._refresh()
+
+    def rows(self, contexts: np.ndarray) -> np.ndarray:
+        """The probabilities of each context, to be used before the next call."""
+        if len(contexts) > len(self.room):  # memory that is asked for anew each time is slow
+            self.room = np.empty((len(contexts), self.seen.shape[-1]), np.float32)
+        return self.table.take(contexts, 0, self.room[:len(contexts)], "clip")
 
     def _refresh(self) -> None:
         parents = self.seen.sum(1, keepdims=True)
@@ -205,8 +212,8 @@ def _context(x: np.ndarray, missed: np.ndarray, part: np.ndarray, far: np.ndarra
     unrest = (np.abs(x[0] - x[2]) + np.abs(x[1] - x[2]) + np.abs(x[1] - x[3])
               + wrong[0] + wrong[1] + (wrong[2] + wrong[3] >> 1))
     lean = np.sign(missed[0] + missed[1]) + 1
-    context = (_LOCAL[unrest] * _PARTS + part) * _LEANS + lean
-    return context.astype(np.int32) * _BINS + _FAR[far]
+    small = part * np.int16(_LEANS) + lean
+    return (_LOCAL * (_PARTS * _LEANS * _BINS))[unrest] + small * np.int32(_BINS) + _FAR[far]
 
 
 def _fade(past: np.ndarray, missed: np.ndarray) -> np.ndarray:
@@ -262,7 +269,7 @@ class _State:
         self.sums = np.zeros(scan.channels, np.int64)  # of the misses of each channel
 
 
-def _decode_wave(state: _State, wave: int, decoder: Any, family: Any, table: np.ndarray,
+def _decode_wave(state: _State, wave: int, decoder: Any, family: Any, counts: _Counts,
                  bitstream: _Bits, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Decode one wave into ``state``; returns its contexts and symbols."""
     scan = state.scan
@@ -275,7 +282,7 @@ def _decode_wave(state: _State, wave: int, decoder: Any, family: Any, table: np.
     means = (64 * state.sums // np.maximum(known, 1)).astype(np.int16)
     contexts = _context(x, state.missed[near], part, state.past[at] + means[channel])
     try:
-        symbols = decoder.decode(family, table[contexts])
+        symbols = decoder.decode(family, counts.rows(contexts))
     except AssertionError as error:
         raise ValueError("the coded indices make no sense") from error
     difference = _from_symbols(symbols, bitstream, bits)
@@ -300,12 +307,12 @@ def _to_symbols(difference: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarr
     0 to 4 are themselves, 5 is 5 to 8, 6 is 9 to 16 …; the negative ones follow the largest.
     """
     size = np.abs(difference)
-    width = _WIDTHS[size]
-    symbols = np.where(width > 0, width + 3, size).astype(np.int32)
-    symbols[difference < 0] += _symbol_count(bits)
-    large = np.flatnonzero(width)
-    width, rest = width[large], size[large] - 2 ** width[large] - 1
+    symbols = _SYMBOLS[size]
+    symbols += (difference < 0) * np.int32(_symbol_count(bits))
+    large = np.flatnonzero(size > _EXACT)
+    width = _SYMBOLS[size[large]] - 3
     index, shift = _bit_places(width)
+    rest = size[large] - 2**width - 1
     return symbols, (rest[index] >> shift & 1).astype(np.uint8)
 
 
@@ -322,8 +329,8 @@ def _from_symbols(symbols: np.ndarray, bitstream: _Bits, bits: int) -> np.ndarra
     return np.where(negative, -size, size)
 
 
-_WIDTHS = np.array([0 if size <= _EXACT else int(size - 1).bit_length() - 1
-                    for size in range(256)], np.int16)
+_SYMBOLS = np.array([size if size <= _EXACT else int(size - 1).bit_length() + 2
+                     for size in range(256)], np.int32)
 
 
 def _bit_places(width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -189,8 +189,10 @@ def _portions(scan: _Scan, counts: _Counts) -> Iterator[slice]:
 
 
 def _waves(scan: _Scan, portion: slice) -> Iterator[int]:
-    yield from range(np.searchsorted(scan.bounds, portion.start),
-                     np.searchsorted(scan.bounds, portion.stop))
+    first, last = np.searchsorted(scan.bounds, (portion.start, portion.stop))
+    for wave in range(first, last):
+        if scan.bounds[wave] < scan.bounds[wave + 1]:  # one column has every other wave empty
+            yield wave
 
 
 def _predict(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ setup(
     packages=find_packages(include=["detectron2_patch", "detectron2_patch.*"]),
     package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth"]},
     install_requires=[
+        # no wheels for Linux on ARM, where only --bits is lost
+        "constriction>=0.5; sys_platform != 'linux' or platform_machine == 'x86_64'",
         "hotcoco>=1.3",
         "numpy>=1.24",
         "pillow>=9.4",
@@ -24,7 +26,6 @@ setup(
         "torchvision>=0.17",
         "tqdm>=4.60",
         "yacs>=0.1.8",
-        "zstandard>=0.22",
     ],
     extras_require={"test": ["hypothesis>=6.80", "pytest>=7.4"]},
 )

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from detectron2_patch.coding.entropy import compress, decompress
 from detectron2_patch.coding.quantise import (
-    BITS, Range, check_map, check_range, dequantise, measure_range, quantise)
+    BITS, Range, check_map, check_range, dequantise, measure_range, quantise, to_half)
+from detectron2_patch.coding.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
 
 MAGIC = b"\xd2\x01"  # the second byte is the version
 PACK_MAGIC = b"\xd2P\x01"
 KINDS = ("level", "channel", "fitted-level", "fitted-channel")
-MAX_ELEMENTS = 2**27  # of a level: four times the largest P2 of a 1333 pixel image
+MAX_ELEMENTS = 2**26  # of a level: twice those of P2 of a 1333x1333 image, 256 channels
 _PACK = struct.Struct("<3sHH5I")
 HEADER_BYTES = _PACK.size + 4  # what ``pack`` adds to the streams, however many
 DAMAGED = "the stream is damaged, or not one of this program, or of another setting"
@@ -53,7 +54,7 @@ def encode(x: Tensor, bits: int | None = None, kind: str = "level",
 
 def raw_length(shape: Sequence[int]) -> int:
     """Bytes of the stream of a map ``(C, h, w)`` of float32 values as they are."""
-    return len(MAGIC) + 1 + sum(len(_varint(size)) for size in shape) + 4 * math.prod(shape) + 4
+    return len(MAGIC) + 1 + sum(len(varint(size)) for size in shape) + 4 * math.prod(shape) + 4
 
 
 def coded(x: Tensor, bits: int | None = None, kind: str = "level",
@@ -64,10 +65,11 @@ def coded(x: Tensor, bits: int | None = None, kind: str = "level",
     and 0, without that of coding either.
     """
     if bits is not None and not count:
-        ends = _ends(x, bits, kind, fitted)
-        return dequantise(quantise(x.detach(), ends, bits), ends, bits), 0
+        x = x.detach().float()
+        ends, _ = _ends(x, bits, kind, fitted)
+        return dequantise(quantise(x, ends, bits), ends, bits), 0
     stream, indices, ends = _encode(x, bits, kind, fitted)
-    values = x.float() if indices is None else dequantise(indices, ends, bits)
+    values = x.detach().float() if indices is None else dequantise(indices, ends, bits)
     return values, len(stream)
 
 
@@ -87,97 +89,86 @@ def decode(stream: bytes, fitted: Range | None = None,
 
 
 def _encode(x: Tensor, bits: int | None, kind: str,
-            fitted: Range | None, context: bytes = b"") -> tuple[bytes, Tensor | None, Range | None]:
+            fitted: Range | None, context: bytes = b""
+            ) -> tuple[bytes, Tensor | None, Range | None]:
+    x = x.detach().float()
     check_map(x)
     if x.numel() > MAX_ELEMENTS:
-        raise ValueError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} elements can be coded")
-    shape = b"".join(_varint(size) for size in x.shape)
+        raise ValueError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} values can be coded")
+    shape = b"".join(varint(size) for size in x.shape)
     if bits is None:
-        raw = x.detach().float().cpu().contiguous().numpy().astype("<f4").tobytes()
+        raw = x.cpu().contiguous().numpy().astype("<f4").tobytes()
         return _sealed(MAGIC + bytes([0]) + shape + raw, context), None, None
-    ends = _ends(x, bits, kind, fitted)
-    sent, unsent = (_range_bytes(ends), b"") if fitted is None else (b"", _range_bytes(ends))
-    indices = quantise(x.detach(), ends, bits)
-    head = MAGIC + bytes([bits | KINDS.index(kind) << 4]) + shape + sent
-    return _sealed(head + compress(indices.cpu().numpy(), bits), context + unsent), indices, ends
+    ends, half = _ends(x, bits, kind, fitted)
+    sent = _range_bytes(ends, "<f2" if half else "<f4") if fitted is None else b""
+    unsent = context + (b"" if fitted is None else _range_bytes(ends))
+    indices = quantise(x, ends, bits)
+    head = MAGIC + bytes([bits | KINDS.index(kind) << 4 | half << 6]) + shape + sent
+    return _sealed(head + compress(indices.cpu().numpy(), bits), unsent), indices, ends
 
 
-def _ends(x: Tensor, bits: int, kind: str, fitted: Range | None) -> Range:
-    """The range that a map is quantised over."""
+def _ends(x: Tensor, bits: int, kind: str, fitted: Range | None) -> tuple[Range, bool]:
+    """The range that a map is quantised over, and whether it is sent in float16."""
     if bits not in BITS or kind not in KINDS or (fitted is not None) != kind.startswith("fitted"):
         raise ValueError(f"{bits} bits with range {kind}, fitted {fitted is not None}")
     per_channel = kind.endswith("channel")
     if fitted is None:
-        return measure_range(x, per_channel)
-    return check_range(fitted, len(x), per_channel)
+        return sent_range(x, per_channel)
+    return check_range(fitted, len(x), per_channel), False
+
+
+def sent_range(x: Tensor, per_channel: bool) -> tuple[Range, bool]:
+    """The range that is sent with a map, and whether in float16: where that is hardly wider."""
+    ends = measure_range(x, per_channel)
+    half = to_half(ends)
+    return (ends, False) if half is None else (half, True)
 
 
 def _decode(stream: bytes, fitted: Range | None, device: str | torch.device,
             context: bytes) -> Tensor:
     if stream[:2] != MAGIC or len(stream) < 10:
         raise ValueError("it doesn't start like one")
-    bits, kind = stream[2] & 15, KINDS[stream[2] >> 4 & 3]
-    at, shape = 3, []
+    bits, kind, half, rest = stream[2] & 15, KINDS[stream[2] >> 4 & 3], stream[2] & 64, stream[3:-4]
+    shape = []
     for _ in range(3):
-        size, at = _read_varint(stream, at)
-        shape.append(size)
-    body, elements = stream[:-4], int(np.prod([float(size) for size in shape]))
-    if stream[2] >> 6 or (bits and bits not in BITS) or not 0 < elements <= MAX_ELEMENTS:
+        size, at = read_varint(rest, 0)
+        shape, rest = [*shape, size], rest[at:]
+    if stream[2] >> 7 or (bits and bits not in BITS) or not 0 < math.prod(shape) <= MAX_ELEMENTS:
         raise ValueError("its header makes no sense")
-    is_fitted, per_channel = kind.startswith("fitted") and bits > 0, kind.endswith("channel")
-    if is_fitted != (fitted is not None):
-        raise InputError(f"the stream was coded with range {kind if bits else 'none'}; "
-                         f"{'give its' if is_fitted else 'it takes no'} fitted range")
-    ends = check_range(fitted, shape[0], per_channel) if is_fitted else None
-    if body + _crc(body, context + (_range_bytes(ends) if is_fitted else b"")) != stream:
+    if bits and kind.startswith("fitted") != (fitted is not None):
+        raise InputError(f"the stream was coded with range {kind}; give the fitted range for "
+                         "fitted-level and fitted-channel, and none for the others")
+    per_channel = kind.endswith("channel")
+    ends = check_range(fitted, shape[0], per_channel) if bits and fitted is not None else None
+    unsent = context + (b"" if ends is None else _range_bytes(ends))
+    if _sealed(stream[:-4], unsent) != stream:
         raise ValueError("its checksum is wrong")
     if not bits:
-        if len(body) - at != 4 * elements:
+        if len(rest) != 4 * math.prod(shape):
             raise ValueError("its length is wrong")
-        return torch.from_numpy(
-            np.frombuffer(body, "<f4", offset=at).astype(np.float32).reshape(shape)).to(device)
-    if not is_fitted:
-        length = shape[0] if per_channel else 1
-        if len(body) < at + 8 * length:
-            raise ValueError("it ends within its range")
-        flat = torch.from_numpy(np.frombuffer(body, "<f4", 2 * length, at).astype(np.float32))
-        ends = check_range((flat[:length], flat[length:]), shape[0], per_channel)
-        at += 8 * length
-    indices = torch.from_numpy(np.array(decompress(body[at:], tuple(shape), bits)))
-    return dequantise(indices.to(device), ends, bits)
+        return torch.from_numpy(np.frombuffer(rest, "<f4").astype(np.float32)).reshape(
+            shape).to(device)
+    if ends is None:
+        ends, rest = _read_range(rest, shape[0], per_channel, "<f2" if half else "<f4")
+    indices = decompress(rest, tuple(shape), bits)
+    return dequantise(torch.from_numpy(indices).to(device), ends, bits)
 
 
-def _range_bytes(ends: Range) -> bytes:
-    return b"".join(end.numpy().astype("<f4").tobytes() for end in ends)
+def _read_range(data: bytes, channels: int, per_channel: bool, dtype: str) -> tuple[Range, bytes]:
+    length = channels if per_channel else 1
+    size = 2 * length * np.dtype(dtype).itemsize
+    if len(data) < size:
+        raise ValueError("it ends within its range")
+    flat = torch.from_numpy(np.frombuffer(data, dtype, 2 * length).astype(np.float32))
+    return check_range((flat[:length], flat[length:]), channels, per_channel), data[size:]
 
 
-def _crc(body: bytes, unsent: bytes) -> bytes:
-    return struct.pack("<I", zlib.crc32(body, zlib.crc32(unsent)))
+def _range_bytes(ends: Range, dtype: str = "<f4") -> bytes:
+    return b"".join(end.numpy().astype(dtype).tobytes() for end in ends)
 
 
 def _sealed(body: bytes, unsent: bytes = b"") -> bytes:
-    return body + _crc(body, unsent)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit set where more follow."""
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = 0
-    for shift in (0, 7, 14, 21):
-        if at >= len(data):
-            break
-        number |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return number, at
-    raise ValueError("its header has no end")
+    return body + struct.pack("<I", zlib.crc32(body, zlib.crc32(unsent)))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,25 @@ def measure_range(x: Tensor, per_channel: bool) -> Range:
     """
     check_map(x)
     lo, hi = torch.aminmax(x.reshape(len(x) if per_channel else 1, -1), dim=1)
-    return lo.float().cpu(), hi.float().cpu()
+    return lo.detach().float().cpu(), hi.detach().float().cpu()
+
+
+def to_half(ends: Range) -> Range | None:
+    """The range widened to float16's values, as float32; ``None`` where that costs too much.
+
+    Too much is a 64th of a channel's range, or, where a channel is constant, a 64th of the widest
+    one's.
+    """
+    lo, hi = (end.numpy() for end in ends)
+    with np.errstate(over="ignore"):
+        low, high = lo.astype(np.float16), hi.astype(np.float16)
+    low = np.where(low > lo, np.nextafter(low, np.float16(-np.inf)), low).astype(np.float64)
+    high = np.where(high < hi, np.nextafter(high, np.float16(np.inf)), high).astype(np.float64)
+    width = hi.astype(np.float64) - lo
+    allowed = np.where(width > 0, width, width.max()) / 64
+    if not (np.isfinite(low) & np.isfinite(high)).all() or ((high - low) - width > allowed).any():
+        return None
+    return torch.from_numpy(low).float(), torch.from_numpy(high).float()
 
 
 def check_map(x: Tensor) -> None:

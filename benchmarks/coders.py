@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from coding import demo_engine, fit_bases, pyramids
+from detectron2_patch.coding.bitstream import sent_range
 from detectron2_patch.coding.entropy import compress, decompress
-from detectron2_patch.coding.quantise import measure_range, quantise
+from detectron2_patch.coding.quantise import quantise
 
 Coder = tuple[Callable, Callable | None]  # (indices, bits) -> bytes, and back where it was timed
 SETTINGS = ["2:level", "3:level", "4:level", "2:channel", "3:channel", "4:channel",
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def indices(x: torch.Tensor, bits: int, kind: str) -> np.ndarray:
-    return quantise(x, measure_range(x, kind == "channel"), bits).numpy()
+    return quantise(x, sent_range(x, kind == "channel", bits)[0], bits).numpy()
 
 
 def print_coders(coders: dict[str, Coder], maps: list[np.ndarray], bits: int) -> None:

@@ -29,7 +29,7 @@ from detectron2_patch.engines.torchvision import TorchvisionEngine
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("p2", "p3", "p4", "p5")
 SETTINGS = [(bits, kind, False) for bits in (2, 3, 4) for kind in ("level", "channel")] + [
-    (bits, "level", True) for bits in (3, 4, 5, 6)]
+    (bits, "level", True) for bits in (3, 4, 5, 6, 7)]
 
 
 class Basis(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2_patch.data.coco import CocoDataset
@@ -15,9 +15,12 @@ from detectron2_patch.versions import collect_versions
 
 
 def calibrate(
-    engine, weights: Path, train: CocoDataset, test: CocoDataset, count: int, workers: int
+    engine, weights: Path, train: CocoDataset, test: CocoDataset, count: int, workers: int,
+    kernel: int = 3, sends: Sequence[tuple[str, ...]] | None = None,
 ) -> Fitted:
     """Fit to ``engine``'s maps of ``count`` images of ``train``, spread evenly over it.
+
+    ``kernel`` and ``sends`` are those of ``fitting.fit``.
 
     Raises:
         InputError: one of them is an image of ``test``, byte for byte.
@@ -45,4 +48,4 @@ def calibrate(
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }
-    return Fitted(meta, fit(pyramids()))
+    return Fitted(meta, fit(pyramids(), kernel, sends))

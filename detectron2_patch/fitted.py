@@ -38,7 +38,7 @@ class Fitted:
             weights (SHA-256 of the detector's file), versions.
         arrays: by name, float32: ``mean_p2`` (C,), ``basis_p2`` (C, C) with a direction a row,
             ``variance_p2`` (C,) along them, ``spread_p2`` (C,) the channels' standard deviations,
-            ``fit_p2_p3_p5`` (C, 2 C + 1) the restorer of P2 from P3 and P5, bias last.
+                ``fit_p2_p3_p5`` (C, 2 C k k + 1) the restorer of P2 from P3 and P5, bias last.
         sha256: of the file.
     """
 
@@ -124,10 +124,19 @@ class Fitted:
     def restorer(
         self, level: str, sources: Sequence[str], device: torch.device
     ) -> tuple[Tensor, Tensor]:
-        """Weight ``(C, S C)`` and bias ``(C,)`` that make a level from others."""
+        """Weight ``(C, S C, k, k)`` and bias ``(C,)`` that make a level from others.
+
+        Raises:
+            InputError: none was fitted from these.
+        """
         def make():
-            both = self.arrays[restorer_name(level, sources)]
-            return _tensor(both[:, :-1], device), _tensor(both[:, -1], device)
+            both = self.arrays.get(restorer_name(level, sources))
+            if both is None:
+                raise InputError(f"--fitted has no restorer of {level} from {', '.join(sources)}; "
+                                 "fit one: tools/fit.py without --send, or with these")
+            kernel = math.isqrt((both.shape[1] - 1) // (len(both) * len(sources)))
+            weight = both[:, :-1].reshape(len(both), -1, kernel, kernel)
+            return _tensor(weight, device), _tensor(both[:, -1], device)
 
         return self._kept(("fit", level, tuple(sources), device), make)
 

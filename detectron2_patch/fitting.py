@@ -15,10 +15,11 @@ from torch import Tensor
 
 from detectron2_patch.fitted import restorer_name
 from detectron2_patch.ratios import LEVELS
-from detectron2_patch.restore import regressors
+from detectron2_patch.restore import pad, regressors
 
 RESTORED = LEVELS[:4]  # P6 is the subsample of P5
-_POSITIONS = 4096  # of a map, drawn for the restorers' moments: neighbours tell the same
+# Places of a map that are drawn for the restorers' moments, by kernel: neighbours tell the same.
+_POSITIONS = {1: 4096, 3: 1024}
 _RIDGE = 1e-6  # of the mean variance: keeps a constant channel from dividing by zero
 
 
@@ -44,47 +45,61 @@ class Moments:
         return mean.cpu().numpy(), covariance.cpu().numpy()
 
 
-def fit(pyramids: Iterable[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
-    """The arrays of ``fitted.Fitted`` from clean pyramids ``{level: (N, C, H, W)}``, at least one.
+def fit(
+    pyramids: Iterable[Mapping[str, Tensor]], kernel: int = 3,
+    sends: Sequence[tuple[str, ...]] | None = None,
+) -> dict[str, np.ndarray]:
+    """The arrays of ``fitted.Fitted``.
+
+    Args:
+        pyramids: clean, ``{level: (N, C, H, W)}``, at least one.
+        kernel: 1 or 3, side of the restorers: a missing element is made from as many by as many of
+            the received ones around its place.
+        sends: the subsets of levels that may be sent, for which there are to be restorers; None:
+            every subset.
     """
     channels: dict[str, Moments] = {}
     joint: dict[str, Moments] = {}
+    wanted = {level: _subsets(level, sends) for level in RESTORED}
     generator = torch.Generator().manual_seed(0)
     for pyramid in pyramids:
         for level in LEVELS:
-            rows = _rows(pyramid[level])
-            _get(channels, level, rows).add(rows)
-        for level in RESTORED:
-            rows = _joint_rows(pyramid, level)
-            if len(rows) > _POSITIONS:
-                chosen = torch.randperm(len(rows), generator=generator)[:_POSITIONS]
-                rows = rows[chosen.to(rows.device)]
-            _get(joint, level, rows).add(rows)
+            _add(channels, level, pyramid[level].movedim(1, -1).flatten(0, -2))
+        for level, subsets in wanted.items():
+            if subsets:
+                _add(joint, level, _joint_rows(pyramid, level, _union(subsets), kernel, generator))
     arrays = {}
     for level, moments in channels.items():
         arrays.update(_directions(level, *moments.mean_and_covariance()))
     for level, moments in joint.items():
-        arrays.update(_restorers(level, *moments.mean_and_covariance()))
+        size = pyramid[level].shape[1]
+        arrays.update(
+            _restorers(level, wanted[level], size, *moments.mean_and_covariance())
+        )
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
 
 
-def _get(moments: dict[str, Moments], level: str, rows: Tensor) -> Moments:
+def _add(moments: dict[str, Moments], level: str, rows: Tensor) -> None:
     if level not in moments:
         moments[level] = Moments(rows.shape[1], rows.device)
-    return moments[level]
+    moments[level].add(rows)
 
 
-def _rows(feature: Tensor) -> Tensor:
-    """``(N, C, H, W)`` -> ``(N H W, C)``."""
-    return feature.movedim(1, -1).flatten(0, -2)
-
-
-def _joint_rows(pyramid: Mapping[str, Tensor], level: str) -> Tensor:
-    """``(n, 5 C)``: at each position of a level, the other levels' regressors, then its own."""
-    others = [pyramid[other] for other in LEVELS if other != level]
+def _joint_rows(
+    pyramid: Mapping[str, Tensor], level: str, sources: Sequence[str], kernel: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """``(n, S C k k + C)``: at places drawn of a level, what may restore it, and itself."""
     target = pyramid[level]
-    size = (target.shape[-2], target.shape[-1])
-    return _rows(torch.cat([regressors(others, size), target], dim=1))
+    count, _, h, w = target.shape
+    x = pad(regressors([pyramid[source] for source in sources], (h, w)), kernel // 2)
+    places = torch.randperm(h * w, generator=generator)[: _POSITIONS[kernel]].to(target.device)
+    row, column = places // w, places % w
+    step = torch.arange(kernel, device=target.device)
+    # (N, S C, n, k, k): S C k k is the order in which a convolution has its weights
+    patches = x[:, :, row[:, None, None] + step[:, None], column[:, None, None] + step]
+    patches = patches.movedim(2, 1).flatten(2).flatten(0, 1)
+    return torch.cat([patches, target[:, :, row, column].movedim(1, -1).flatten(0, 1)], dim=1)
 
 
 def _directions(level: str, mean: np.ndarray, covariance: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,24 +116,33 @@ def _directions(level: str, mean: np.ndarray, covariance: np.ndarray) -> dict[st
     }
 
 
-def _restorers(level: str, mean: np.ndarray, covariance: np.ndarray) -> dict[str, np.ndarray]:
-    """The least-squares restorer of a level from each non-empty subset of the others."""
-    others = [other for other in LEVELS if other != level]
-    channels = len(mean) // len(LEVELS)
-    target = slice(len(others) * channels, None)
+def _restorers(
+    level: str, subsets: Sequence[tuple[str, ...]], channels: int, mean: np.ndarray,
+    covariance: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The least-squares restorer of a level from each of the subsets."""
+    sources = _union(subsets)
+    width = (len(mean) - channels) // len(sources)  # columns of a source: C k k
+    target = slice(len(sources) * width, None)
     found = {}
-    for sources in _subsets(others):
+    for subset in subsets:
         columns = np.concatenate([
-            np.arange(channels) + channels * others.index(source) for source in sources
+            np.arange(width) + width * sources.index(source) for source in subset
         ])
         inner = covariance[np.ix_(columns, columns)]
         ridge = _RIDGE * np.trace(inner) / len(inner) * np.eye(len(inner))
         weight = np.linalg.solve(inner + ridge, covariance[columns, target]).T
         bias = mean[target] - weight @ mean[columns]
-        found[restorer_name(level, sources)] = np.concatenate([weight, bias[:, None]], axis=1)
+        found[restorer_name(level, subset)] = np.concatenate([weight, bias[:, None]], axis=1)
     return found
 
 
-def _subsets(levels: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    for count in range(1, len(levels) + 1):
-        yield from combinations(levels, count)
+def _subsets(level: str, sends: Sequence[tuple[str, ...]] | None) -> list[tuple[str, ...]]:
+    """The subsets that are sent where ``level`` isn't."""
+    if sends is None:
+        sends = [one for n in range(1, len(LEVELS)) for one in combinations(LEVELS, n)]
+    return [one for one in sends if level not in one]
+
+
+def _union(subsets: Sequence[tuple[str, ...]]) -> list[str]:
+    return [level for level in LEVELS if any(level in subset for subset in subsets)]

@@ -44,7 +44,19 @@ def regressors(features: Sequence[Tensor], size: Size) -> Tensor:
 
 
 def linear(features: Sequence[Tensor], weight: Tensor, bias: Tensor, size: Size) -> Tensor:
-    """A fitted linear map ``(C, S C)`` with bias ``(C,)`` of the ``regressors``: a 1x1 convolution,
-    of each image by itself, so that it rounds alike in any batch."""
-    flat = regressors(features, size).flatten(2)
-    return torch.stack([weight @ one + bias[:, None] for one in flat]).unflatten(2, size)
+    """A fitted linear map of the ``regressors``: a convolution with borders repeated.
+
+    Of each image by itself, so that it rounds alike in any batch.
+
+    Args:
+        weight: ``(C, S C, k, k)``, k odd.
+        bias: ``(C,)``.
+    """
+    border = weight.shape[-1] // 2
+    padded = pad(regressors(features, size), border)
+    return torch.cat([F.conv2d(one[None], weight, bias) for one in padded])
+
+
+def pad(feature: Tensor, border: int) -> Tensor:
+    """Repeat the outermost elements ``border`` times."""
+    return F.pad(feature, (border,) * 4, mode="replicate") if border else feature

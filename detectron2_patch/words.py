@@ -66,7 +66,8 @@ def parse_setting(
         InputError: a word that isn't one of these, or words that contradict each other.
     """
     ratios = parse_cr(cr)
-    sent_levels = _parse_send(send, restore)
+    of_origin = restore and any(word.partition(":")[0] == ORIGIN for word in restore)
+    sent_levels = parse_send(("p3", "p5") if send is None and of_origin else send)
     for level in LEVELS:
         if level not in sent_levels and ratios[level] != 1:
             raise InputError(f"--cr has {ratios[level]:g} for {level}, which --send leaves out; "
@@ -88,10 +89,14 @@ def parse_setting(
     return restored(sent, restore or ())
 
 
-def _parse_send(send: Sequence[str] | None, restore: Sequence[str] | None) -> tuple[str, ...]:
+def parse_send(send: Sequence[str] | None) -> tuple[str, ...]:
+    """The levels that are sent, P2 first; None: all.
+
+    Raises:
+        InputError: none, an unknown one, or one twice.
+    """
     if send is None:
-        of_origin = restore and any(word.partition(":")[0] == ORIGIN for word in restore)
-        return ("p3", "p5") if of_origin else LEVELS
+        return LEVELS
     use = f"one or more of {', '.join(LEVELS)}, each once"
     if not send:
         raise InputError(f"--send got no level; give {use}")

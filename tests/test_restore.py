@@ -17,7 +17,9 @@ def test_shapes_whatever_the_sizes(size):
     finer, coarser = torch.rand(2, 3, 25, 34), torch.rand(2, 3, 7, 9)
     assert mix([finer, coarser], [0.5, 0.5], size).shape == (2, 3, *size)
     assert regressors([finer, coarser], size).shape == (2, 6, *size)
-    assert linear([finer, coarser], torch.rand(3, 6), torch.rand(3), size).shape == (2, 3, *size)
+    for kernel in (1, 3):
+        weight = torch.rand(3, 6, kernel, kernel)
+        assert linear([finer, coarser], weight, torch.rand(3), size).shape == (2, 3, *size)
 
 
 def test_a_mix_is_the_weighted_sum():

@@ -126,5 +126,5 @@ def test_side_information_counts_what_a_receiver_needs(fitted):
     assert side_bytes(treatments, fitted) == {
         "basis": 2 * 4 * (2 + 1) * CHANNELS,  # two levels, two directions and the mean
         "ranges": 2 * 4 * 2 * 2,
-        "restorer": 2 * 4 * CHANNELS * (2 * CHANNELS + 1),  # P2 and P4; P6 is a subsample
+        "restorer": 2 * 4 * CHANNELS * (2 * CHANNELS * 9 + 1),  # P2 and P4; P6 is a subsample
     }

@@ -7,7 +7,7 @@ import argparse
 import logging
 import sys
 
-from common import add_model_flags, find_weights, prepare_model
+from common import add_model_flags, find_weights, join_words, prepare_model
 
 from detectron2_patch.errors import InputError
 
@@ -28,6 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("-o", "--output", required=True, metavar="FILE", help="the .npz to write")
     add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
         help="fit on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
+    add("--kernel", type=int, choices=(1, 3), default=3,
+        help="restorers that see 1x1 or 3x3 elements around a place (3); 1 is several times faster")
+    add("--send", metavar="LEVEL",
+        help="fit restorers for these sent levels alone, such as p3 p5 (every subset); worthwhile "
+        "for maps of 256 channels")
     add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
     add_model_flags(parser)
     return parser
@@ -35,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args(join_words(argv))
     args.num_gpus = None
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -55,11 +61,15 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.fitted import write_fitted
 
+    from detectron2_patch.words import parse_send
+
+    sends = None if args.send is None else [parse_send(args.send.split())]
     cfg, engine, test = prepare_model(args)
     train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(args, cfg)
     engine.load_weights(weights)
-    fitted = calibrate(engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS)
+    fitted = calibrate(engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS,
+                       args.kernel, sends)
     write_fitted(fitted, args.output)
     logging.info("wrote %s, fitted on %d images of %s", args.output, len(fitted.meta["images"]),
                  train.name)

@@ -55,7 +55,7 @@ def test_a_restorer_is_the_least_squares_one(pyramids, level, sources, kernel):
     found = restored.movedim(1, -1).flatten(0, -2).numpy()
     # The ridge moves what is hardly determined (a stretched map is smooth), not what counts.
     error, least = ((found - target) ** 2).mean(), ((rows @ wanted - target) ** 2).mean()
-    assert least * 0.9999 < error < least * 1.01
+    assert least * 0.9999 < error < least * 1.03
     if kernel == 1:
         np.testing.assert_allclose(found, rows @ wanted, atol=1e-3)
 

@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import sys
-from itertools import product
 from pathlib import Path
 
 from common import (
@@ -34,9 +33,9 @@ examples:
   search.py --max-drop 1.4 --results-dir results/demo
   search.py --max-drop-ap 1 --metric APs --by elements --csv front.csv
   search.py --run --fitted demo.npz --max-drop 1.4 --results-dir found
-  search.py --run --grid-ratio 1 2 --grid-bits 3 4 --grid-range level channel --max-drop 1
+  search.py --run --candidates lines.txt --max-drop 1
 """
-LISTS = ("--restore", "--grid-ratio", "--grid-rank", "--grid-bits", "--grid-range")
+LISTS = ("--restore",)
 METRICS = ("AP", "APs", "APm", "APl")
 logger = logging.getLogger("search")
 
@@ -62,10 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     run("--fitted", metavar="FILE", help="fitted parts, made by tools/fit.py")
     run("--restore", metavar="HOW", help="how levels that aren't sent are made, as train_net.py "
         "takes it (fit with --fitted, else nearest)")
-    run("--grid-ratio", metavar="R", help="ratios to try on each of P2 to P5 (1)")
-    run("--grid-rank", metavar="K", help="ranks to try ('-', and max with --fitted)")
-    run("--grid-bits", metavar="B", help="bits to try (2 3 4 5; 4 5 6 7 with a rank)")
-    run("--grid-range", metavar="R", help="ranges to try (level channel; level with a rank)")
+    run("--candidates", metavar="FILE", help="what may be sent of each of P2 to P5, beside nothing: "
+        "a file of settings as sweep.py --cr-list takes it, each level's own part of each")
     add_common_flags(parser)
     return parser
 
@@ -103,30 +100,31 @@ def run(args: argparse.Namespace) -> None:
 def candidates(args: argparse.Namespace, fitted) -> dict:
     """What may be sent of each of P2 to P5, or nothing."""
     from detectron2_patch.ratios import LEVELS
-    from detectron2_patch.words import NONE, parse_setting
+    from detectron2_patch.sweep.settings import Base, parse_list, read_list
+    from detectron2_patch.treatments import Sent
 
-    def words(text: str | None, default: str) -> list[str]:
-        found = (default if text is None else text).split()
-        if not found:
-            raise InputError("a list of candidates is empty; give one word or more, see --help")
-        return found
+    base = Base(rank_of=None if fitted is None else fitted.rank_of)
+    if args.candidates is not None:
+        settings = read_list(args.candidates, base)
+    else:
+        settings = parse_list(default_candidates(fitted), base)
+    return {
+        level: [None, *(one[i] for one in settings if isinstance(one[i], Sent))]
+        for i, level in enumerate(LEVELS[:4])
+    }
 
-    found: dict = {level: [None] for level in LEVELS[:4]}
-    for rank in words(args.grid_rank, NONE if fitted is None else f"{NONE} max"):
-        plain = rank == NONE
-        choices = product(
-            words(args.grid_ratio, "1"),
-            words(args.grid_bits, "2 3 4 5" if plain else "4 5 6 7"),
-            words(args.grid_range, "level channel" if plain else "level"),
-        )
-        for ratio, bits, range_ in choices:
-            treatments = parse_setting(
-                [ratio] * 5, rank=[rank], bits=[bits], range=None if bits == NONE else [range_],
-                rank_of=None if fitted is None else fitted.rank_of,
-            )
-            for level, several in found.items():
-                several.append(treatments[level])
-    return found
+
+def default_candidates(fitted) -> list[str]:
+    """Few bits of the channels; where there are principal directions, more bits of few of them."""
+    if fitted is None:
+        return [f"--bits {bits} --range {kind}"
+                for kind in ("level", "channel") for bits in (2, 3, 4, 5)]
+    channels = fitted.channels("p2")
+    ranks = sorted({max(1, channels // part) for part in (8, 4, 2)})
+    return [
+        *(f"--bits {bits} --range fitted-channel" for bits in (1, 2, 3)),
+        *(f"--rank {rank} --bits {bits}" for rank in ranks for bits in (3, 4, 5, 6)),
+    ]
 
 
 def evaluate(args: argparse.Namespace) -> None:

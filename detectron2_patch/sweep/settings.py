@@ -154,6 +154,21 @@ def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
         raise InputError(
             f"--cr-list {path}: {reason}; give a file of one setting a line"
         ) from error
+    try:
+        found = parse_list(lines, base)
+    except InputError as error:
+        raise InputError(f"--cr-list {path}, {error}") from error
+    if not found:
+        raise InputError(f"--cr-list {path} holds no setting; write one a line, such as 1 1 1 1 4")
+    return found
+
+
+def parse_list(lines: Iterable[str], base: Base = Base()) -> list[Treatments]:
+    """Settings from lines as ``read_list`` takes them.
+
+    Raises:
+        InputError: a line holds no setting; names its number.
+    """
     found = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -161,9 +176,7 @@ def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
             if words:
                 found.append(_read_line(words, base))
         except ValueError as error:  # InputError is one
-            raise InputError(f"--cr-list {path}, line {number}: {error}") from error
-    if not found:
-        raise InputError(f"--cr-list {path} holds no setting; write one a line, such as 1 1 1 1 4")
+            raise InputError(f"line {number}: {error}") from error
     return found
 
 

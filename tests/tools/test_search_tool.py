@@ -12,7 +12,8 @@ def search(load):
 
 
 def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):
-    flags = ["--grid-bits", "3", "8", "--grid-range", "level", "--max-drop", "100", "--csv",
+    (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
+    flags = ["--candidates", str(tiny / "candidates.txt"), "--max-drop", "100", "--csv",
              str(tiny / "points.csv"), "--json", str(tiny / "points.json")]
     assert search.main(command("--run", "--rounds", "2", *flags)) == 0
     printed = capsys.readouterr().out
@@ -34,8 +35,8 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
 
 @pytest.mark.parametrize("flags, named", [
     (["--max-drop", "-1"], "--max-drop"), (["--max-drop-ap", "nan"], "--max-drop-ap"),
-    (["--run", "--rounds", "0"], "--rounds"), (["--run", "--grid-bits", "9"], "9"),
-    (["--run", "--grid-bits"], "empty"), (["--run", "--restore", "fit"], "--fitted"),
+    (["--run", "--rounds", "0"], "--rounds"), (["--run", "--candidates", "nowhere"], "nowhere"),
+    (["--run", "--restore", "fit"], "--fitted"),
     (["--results-dir", "nowhere"], "nowhere"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, named):

@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from detectron2_patch.coding.bitstream import unpack
 from detectron2_patch.degrade import degrade
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.transmission import receive_pyramid, send_pyramid
+from detectron2_patch.words import parse_setting
 
 RATIOS = {"p2": 2.0, "p3": 4.0, "p4": 8.0, "p5": 4.0, "p6": 2.0}
 
@@ -134,3 +137,29 @@ def test_refuses_what_it_cannot_patch(model):
     model.backbone.forward = lambda images: {"p3": images}
     with pytest.raises(InputError, match="lacks p2"), patch_rpn(model, {}):
         model(images())
+
+
+def test_bits_cross_a_real_wire(model):
+    """Both heads read what was decoded from the bytes that are counted."""
+    treatments, clean = parse_setting(send=["p3", "p5"], bits=["4"]), model.backbone(images())
+    with patch_rpn(model, treatments, "pyramid") as patch:
+        model(images())
+    total = dict.fromkeys(LEVELS, 0)
+    for number in range(2):
+        one = {level: x[number] for level, x in clean.items()}
+        data = send_pyramid(one, treatments, (256, 320))
+        received = receive_pyramid(data, treatments)
+        for head in (model.proposal_generator, model.roi_heads):
+            assert all(torch.equal(head.saw[level][number], received[level]) for level in LEVELS)
+        for level, stream in unpack(data).streams.items():
+            total[level] += len(stream)
+    assert patch.traffic.nbytes == total and total["p2"] == 0 < total["p5"] < total["p3"]
+    assert patch.traffic.images == 2
+
+
+def test_bits_in_scope_rpn_leave_the_box_head_clean_maps(model):
+    clean = model.backbone(images())
+    with patch_rpn(model, parse_setting(bits=["2"]), "rpn") as patch:
+        model(images())
+    assert same(model.roi_heads.saw, clean) and not same(model.proposal_generator.saw, clean)
+    assert sum(patch.traffic.nbytes.values()) == 0

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from detectron2_patch.config import load_cfg
+from detectron2_patch.fitted import KIND, Fitted
+from detectron2_patch.fitting import fit
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.payload import Traffic
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
-from detectron2_patch.sweep.settings import Setting, grid, plain, with_scopes
+from detectron2_patch.sweep.settings import Base, Setting, grid, parse_list, plain, with_scopes
 from detectron2_patch.sweep.suppress import unpack
 
 
@@ -80,6 +82,30 @@ def test_settings_that_skip_the_clean_pyramid(engine, scenes):
     inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
     compared, _, unequal = compare(engine, inputs, settings, [0, 1])
     assert compared > 20 and unequal == 0
+
+
+def test_what_is_sent_restored_and_coded(each_engine, scenes):
+    """Every kind of treatment, real bytes in the one-by-one run: the very detections and counts."""
+    engine = each_engine
+    inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
+    with torch.inference_mode():
+        pyramids = [engine.pyramid(engine.batch([one])) for one in inputs]
+    fitted = Fitted({"kind": KIND}, fit(pyramids))
+    lines = [
+        "", "--restore origin", "--restore origin:p5", "--send p3 p5 --restore fit",
+        "--send p3 --restore mix:0.5,0.5", "--send p6", "--send p2 p4 --restore coarser",
+        "--bits 3", "--bits 2 --range channel", "--bits 4 --range fitted-channel",
+        "--rank 16", "--rank 16 --bits 5", "--send p3 p5 --restore fit --rank 32 --bits 4",
+        "--cr 1 2 1 2 1 --send p3 p5 --restore fit --bits 6",
+    ]
+    treatments = [
+        one for line in lines
+        for one in (parse_list([line], Base(rank_of=fitted.rank_of)) or [plain([1] * 5)])
+    ]
+    settings = with_scopes(treatments, ["rpn", "pyramid"])
+    compared, differing, unequal = compare(engine, inputs, settings, range(len(settings)), fitted)
+    assert compared > 200 and differing <= compared / 100
+    assert unequal <= (compared / 10 if engine.name == "detectron2" else 0)
 
 
 @pytest.mark.parametrize("agnostic", [False, True])

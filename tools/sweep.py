@@ -63,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
            "restored in each of these ways, as --restore takes them")
     choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it; "
            "--send, --restore, --rank, --bits and --range may follow")
+    choose("--combine", metavar="FILE", help="every combination of what the settings of such a "
+           "file send of each level")
     also = parser.add_argument_group(
         "more of each setting above: on every level of a grid or subset, on the one or two levels "
         "that --one-at-a-time and --pairs reduce").add_argument
@@ -121,9 +123,11 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
         found += settings.subsets(_words(args.subsets, "--subsets"), base, _reductions(args))
     if args.cr_list is not None:
         found += settings.read_list(args.cr_list, base)
+    if args.combine is not None:
+        found += settings.combine(settings.read_list(args.combine, base), base.restore or ())
     if not found:
         raise InputError("no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
-                         "--pairs, --subsets or --cr-list; see --help")
+                         "--pairs, --subsets, --cr-list or --combine; see --help")
     return settings.with_scopes(found, _scopes(args.scope))
 
 

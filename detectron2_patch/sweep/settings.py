@@ -12,7 +12,7 @@ from typing import NamedTuple
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, ratio_to_json
 from detectron2_patch.treatments import Sent, Treatment
-from detectron2_patch.words import FLAGS, NONE, RankOf, parse_setting
+from detectron2_patch.words import FLAGS, NONE, RankOf, parse_setting, restored
 
 Treatments = tuple[Treatment, ...]  # of P2 … P6
 
@@ -136,6 +136,24 @@ def subsets(
                     continue
                 of_send = replace(base, send=send, restore=(restore,))
                 found += [reduced(of_send, of_send.sent, one) for one in reductions]
+    return found
+
+
+def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list[Treatments]:
+    """Every combination of what the settings send of each level, at least one level sent.
+
+    A level that one of them doesn't send is left out in some combinations, and restored by the
+    words of ``--restore``.
+    """
+    parts = [
+        list(dict.fromkeys(one[i] if isinstance(one[i], Sent) else None for one in settings))
+        for i in range(len(LEVELS))
+    ]
+    found = []
+    for choice in product(*parts):
+        sent = {level: one for level, one in zip(LEVELS, choice) if one is not None}
+        if sent:
+            found.append(tuple(restored(sent, restore).values()))
     return found
 
 

@@ -9,6 +9,7 @@ from detectron2_patch.sweep.settings import (
     Base,
     Reduction,
     Setting,
+    combine,
     grid,
     one_at_a_time,
     pairs,
@@ -63,6 +64,17 @@ def test_a_grid_over_sent_levels_with_each_number_of_bits():
     assert {one[1] for one in found} == {
         Sent(ratio, bits=bits, range="level") for ratio in (1.0, 2.0) for bits in (4, 8)
     }
+
+
+def test_combinations_of_what_settings_send():
+    four = ["--send", "p2", "p3", "p4", "p5"]
+    settings = [tuple(parse_setting(send=four[1:], bits=[bits]).values()) for bits in ("2", "4")]
+    found = combine(settings)
+    assert len(found) == len(set(found)) == 2**4 and set(settings) <= set(found)
+    for one in found:
+        assert one[4] == Restored("subsample", (("p5", one[3]),))
+    some = combine([settings[0], tuple(parse_setting(send=["p3"], bits=["2"]).values())])
+    assert len(some) == 2**3, "P3 is always sent, the others are or aren't"
 
 
 def test_settings_are_kept_once_in_each_scope():

@@ -170,14 +170,14 @@ def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(
-            f"--cr-list {path}: {reason}; give a file of one setting a line"
+            f"{path}: {reason}; give a file of one setting a line"
         ) from error
     try:
         found = parse_list(lines, base)
     except InputError as error:
-        raise InputError(f"--cr-list {path}, {error}") from error
+        raise InputError(f"{path}, {error}") from error
     if not found:
-        raise InputError(f"--cr-list {path} holds no setting; write one a line, such as 1 1 1 1 4")
+        raise InputError(f"{path} holds no setting; write one a line, such as 1 1 1 1 4")
     return found
 
 

@@ -1,7 +1,7 @@
 """Which levels of a detector's feature pyramid matter, and how little of it has to be sent."""
 
 __version__ = "0.1.0"
-_HOMES = {"patch_rpn": "patch", "load_results": "results"}
+_HOMES = {"patch_rpn": "patch", "load_results": "results", "read_table": "report.table"}
 __all__ = ["__version__", *_HOMES]
 
 

@@ -171,17 +171,11 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_dir():
-        return _load_file(path)
-    files = sorted(
-        file
-        for pattern in ("*.json", f"*{packing.SUFFIX}")
-        for file in path.rglob(pattern)
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+        return load_file(path)
     results, skipped = [], []
-    for file in files:
+    for file in result_files(path):
         try:
-            results += _load_file(file)
+            results += load_file(file)
         except InputError as error:
             skipped.append(str(error))
     if skipped:
@@ -191,7 +185,22 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     return results
 
 
-def _load_file(file: Path) -> list[dict[str, Any]]:
+def result_files(folder: Path) -> list[Path]:
+    """The files below a folder that may hold results, by ascending path; no hidden ones."""
+    return sorted(
+        file
+        for pattern in ("*.json", f"*{packing.SUFFIX}")
+        for file in folder.rglob(pattern)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def load_file(file: Path) -> list[dict[str, Any]]:
+    """The results in one file, packed or not, the origin's too.
+
+    Raises:
+        InputError: it can't be read or holds no result.
+    """
     try:
         raw = file.read_bytes()
         if file.name.endswith(packing.SUFFIX):
@@ -278,10 +287,10 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     names = [result_name({**result, "setting": make_setting(clean, scope)}) for scope in SCOPES]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
-            return _load_file(file)[0]
+            return load_file(file)[0]
     for file in sorted(Path(folder).rglob(f"*{packing.SUFFIX}")):
         try:
-            found = _load_file(file)
+            found = load_file(file)
         except InputError:  # no result, or damaged: load_results tells of it
             continue
         for one in found:

@@ -1,0 +1,80 @@
+"""Settings as people read them: ``8 1 1 1 1``, or ``send P3 P5, origin, 4 bits``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2_patch.ratios import LEVELS
+
+_MORE = ("send", "restore", "bits", "range", "rank", "weights", "fitted")
+
+
+def is_plain(setting: Mapping[str, Any]) -> bool:
+    """Whether a result's setting is a scope and five ratios and nothing else."""
+    return isinstance(setting["cr"], Mapping) and not any(setting.get(key) for key in _MORE)
+
+
+def is_clean(setting: Mapping[str, Any]) -> bool:
+    """Whether a result's setting leaves the pyramid as it is."""
+    return is_plain(setting) and all(ratio == 1 for ratio in setting["cr"].values())
+
+
+def setting_label(setting: Mapping[str, Any]) -> str:
+    """A few words for a result's setting, its scope aside.
+
+    ``clean`` and ``P2 … P6`` as five ratios where that is all; else what is sent, how the rest is
+    restored, ratios other than 1, bits, ranges and ranks.
+    """
+    if is_clean(setting):
+        return "clean"
+    if is_plain(setting):
+        return " ".join(str(setting["cr"][level]) for level in LEVELS)
+    if "weights" in setting:  # the origin's proposed method, from its own result files
+        weights = setting["weights"]
+        return f"send P3 P5, origin, P4 = {weights['p5']:g} P5 + {weights['p3']:g} P3"
+    parts = []
+    if setting.get("send"):
+        parts.append("send " + _names(setting["send"]))
+    if setting.get("restore"):
+        parts.append(_restored(setting.get("send") or [], setting["restore"]))
+    ratios = {level: r for level, r in (setting["cr"] or {}).items() if r not in (1, None)}
+    parts += _by_value(ratios, "ratio {}")
+    parts += _by_value(setting.get("bits") or {}, "{} bits")
+    parts += _ranges(setting.get("range") or {})
+    parts += _by_value(setting.get("rank") or {}, "rank {}")
+    return ", ".join(parts)
+
+
+def _names(levels) -> str:
+    return " ".join(level.upper() for level in levels)
+
+
+def _restored(send: list[str], restore: Mapping[str, Mapping[str, Any]]) -> str:
+    """How the levels that aren't sent come back; the origin's three ways by the way of P4."""
+    hows = {one["how"] for one in restore.values()}
+    if "fit3" in hows or "fit" in hows:
+        return "fitted 3x3" if "fit3" in hows else "fitted"
+    way = restore.get("p4")
+    if list(send) != ["p3", "p5"] or way is None:
+        return "interpolated"
+    if way["how"] == "mix":
+        weights = " ".join(f"{weight:g}" for weight in way.get("weights", ()))
+        return f"origin, P4 from {_names(way['from'])} {weights}".rstrip()
+    return f"origin, P4 from {_names(way['from'])}"
+
+
+def _by_value(values: Mapping[str, Any], form: str) -> list[str]:
+    """``4 bits``, or with different values ``4 bits P2 P3``, ``3 bits P5``."""
+    levels: dict[Any, list[str]] = {}
+    for level, value in values.items():
+        levels.setdefault(value, []).append(level)
+    if len(levels) == 1 and form != "ratio {}":
+        return [form.format(value) for value in levels]
+    return [f"{form.format(value)} {_names(those)}" for value, those in levels.items()]
+
+
+def _ranges(ranges: Mapping[str, str]) -> list[str]:
+    words = {"level": "range a level", "channel": "range a channel",
+             "fitted-level": "fitted range a level", "fitted-channel": "fitted range a channel"}
+    return _by_value({level: words.get(one, one) for level, one in ranges.items()}, "{}")

@@ -106,6 +106,7 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
     """
     groups: dict[tuple, Group] = {}
     seen: dict[tuple, Record] = {}
+    differing: dict[tuple, list[tuple[Record, Record]]] = {}
     for result in results:
         identity = identify(result)
         if identity not in groups:
@@ -114,8 +115,10 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
         first = seen.setdefault((identity, record.id), record)
         if first is record:
             groups[identity].records.append(record)
-        elif first.metrics != record.metrics:
-            _note_difference(groups[identity], first, record)
+        else:
+            differing.setdefault(identity, []).append((first, record))
+    for identity, doubles in differing.items():
+        groups[identity].notes += _differences(doubles)
     return sorted(groups.values(), key=lambda group: (group.name, str(group.identity)))
 
 
@@ -140,13 +143,19 @@ def _new_group(result: Mapping[str, Any], identity: tuple) -> Group:
     )
 
 
-def _note_difference(group: Group, first: Record, record: Record) -> None:
-    gaps = [abs(first.metrics[key] - value) for key, value in record.metrics.items()
-            if value is not None and first.metrics.get(key) is not None]
-    group.notes.append(
-        f"two results of {record.label}, scope {record.scope}, differ by up to "
-        f"{max(gaps, default=math.nan):.2g} points; the first one read is shown"
-    )
+def _differences(doubles: Sequence[tuple[Record, Record]]) -> list[str]:
+    """A note where results of one setting, both with an AP, have another AP."""
+    gaps = [
+        (abs(first.metrics["AP"] - other.metrics["AP"]), first)
+        for first, other in doubles
+        if None not in (first.metrics["AP"], other.metrics["AP"])
+        and first.metrics["AP"] != other.metrics["AP"]
+    ]
+    if not gaps:
+        return []
+    gap, widest = max(gaps, key=lambda pair: pair[0])
+    return [f"{len(gaps)} settings have two results that differ in AP, by {gap:.2g} points at most "
+            f"({widest.label}, scope {widest.scope}); the first one read is shown"]
 
 
 def make_record(result: Mapping[str, Any]) -> Record:

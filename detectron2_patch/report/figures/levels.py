@@ -32,7 +32,8 @@ def draw(group: Group, scope: str) -> Figure | None:
             panel.plot(places, values, label=level.upper(), clip_on=False, **LEVEL_STYLE[level])
         panel.set_xticks(places, [show_ratio(ratio) for ratio in ratios])
         panel.minorticks_off()
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, panel.get_ylim()[1])
+        panel.margins(y=0.08)
     for panel in panels[1]:
         panel.set_xlabel("linear ratio of the level (1: clean)")
     for panel in panels[:, 0]:

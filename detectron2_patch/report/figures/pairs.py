@@ -29,7 +29,7 @@ def draw(group: Group, scope: str) -> Figure | None:
         places = [place + 0.27 * (shift - 1) for place in range(len(pairs))]
         bars = panel.bar(places, drops, 0.25, label=label, color=colour, hatch=hatch,
                          edgecolor="white", linewidth=0)
-        panel.bar_label(bars, ["" if math.isnan(d) else f"{d:.0f}" for d in drops], fontsize=7,
+        panel.bar_label(bars, ["" if math.isnan(d) else f"{round(d):d}" for d in drops], fontsize=7,
                         padding=1)
     panel.set_xticks(range(len(pairs)), names)
     for place, record in enumerate(found):

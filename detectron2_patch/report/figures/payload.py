@@ -78,15 +78,17 @@ def _points(panel, group: Group, known: Sequence[Record], front: Sequence[Record
     plain = [record for record in known if record.plain]
     methods = [record for record in known if not record.plain]
     for records, label, look in (
-        (plain, "ratios alone", {"color": SKY, "marker": ".", "s": 9}),
+        (plain, "ratios alone", {"color": SKY, "marker": "o", "s": 5}),
         (methods, "levels left out, bits or ranks", {"color": ORANGE, "marker": "D", "s": 16}),
     ):
         if records:
             panel.scatter([r.smaller for r in records], [group.drop(r) for r in records],
                           label=f"{label} ({len(records):,} settings)", linewidths=0,
                           rasterized=len(records) > 500, **look)
+    front = front[::-1]  # by times smaller: between two, the one that sends less is all there is
     panel.plot([r.smaller for r in front], [group.drop(r) for r in front], color=BLUE,
-               marker="o", markersize=3, linewidth=1.1, label=f"Pareto front ({len(front)})")
+               drawstyle="steps-pre", marker="o", markersize=3, linewidth=1.1,
+               label=f"Pareto front ({len(front)} settings)")
     panel.axhline(0, color=BLACK, linewidth=0.8, linestyle="--", label="clean pyramid")
 
 

@@ -73,11 +73,12 @@ def _write_group(group: Group, inputs: Inputs, folder: Path) -> None:
 
 
 def _matching(group: Group, analyses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The key-level analyses of a group's dataset, weights and engine, by scope."""
+    """The key-level analysis of a group's dataset, weights and engine, of all its files."""
     wanted = (*group.identity[:2], group.identity[3], group.identity[5])
-    scopes: dict[str, Any] = {}
+    merged: dict[str, Any] = {"scopes": {}, "key": {}}
     for analysis in analyses:
         name, digest, _, sha256, _, engine = identify({"config": None, **analysis})
         if (name, digest, sha256, engine) == wanted:
-            scopes.update(analysis["scopes"])
-    return scopes
+            for part, found in merged.items():
+                found.update(analysis.get(part) or {})
+    return merged

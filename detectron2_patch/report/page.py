@@ -99,6 +99,7 @@ def page_data(group: Group) -> dict[str, Any]:
         "levels": LEVELS,
         "values": {level: [_ratio(value) for value in values]
                    for level, values in ratio_values(records).items()},
+        "shares": {level: _shares(records, i) for i, level in enumerate(LEVELS)},
         "scopes": scopes,
         "metrics": METRICS,
         "images": group.images,
@@ -120,6 +121,13 @@ def page_data(group: Group) -> dict[str, Any]:
         },
         "classes": _classes(group),
     }
+
+
+def _shares(records: Sequence[Record], index: int) -> dict[str, float]:
+    """Ratio to the share of a level's elements that it keeps, where a result tells."""
+    level = LEVELS[index]
+    return {_ratio(r.ratios[index]): r.sent[level] / r.full[level]
+            for r in records if r.plain and r.sent and r.full and r.full[level]}
 
 
 def _classes(group: Group) -> dict[str, Any]:

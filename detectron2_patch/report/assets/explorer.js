@@ -95,8 +95,9 @@ function showNumbers(row) {
     if (row === undefined) change = "not evaluated";
     else if (value === null) change = "no such objects";
     else if (before === null) change = "no clean result";
+    else if (points.cr[row] === CLEAN) change = "clean";
     else if (before > 0) {
-      change = signed(value - before) + " (" + signed(100 * (value - before) / before) + " %)";
+      change = signed(value - before) + " (" + signed(100 * (value - before) / before) + "\u00a0%)";
     }
     byId("value-" + metric).textContent = fixed(value);
     byId("change-" + metric).textContent = change;
@@ -120,11 +121,13 @@ function showPayload(row) {
     const isClean = points.cr[row] === CLEAN;
     const bytes = points.bytes[row] === null && isClean ? data.all_bytes : points.bytes[row];
     const times = bytes && data.wire_bytes ? data.wire_bytes / bytes : null;
+    const none = times !== null && times < 1; // the clean pyramid with its P6
     const bits = points.bits_per_pixel[row];
     const each = data.images && bytes !== null ? size(bytes / data.images) + " an image" : null;
     put("sent", bytes === null ? "–" : each || size(bytes), bytes === null ? "not told by the result"
       : bits === null ? size(bytes) + " in all" : fixed(bits, 2) + " bits a pixel");
-    put("smaller", times === null ? "–" : times.toPrecision(3) + " times", "smaller than P2–P5 in fp32");
+    put("smaller", times === null ? "–" : none ? "none" : times.toPrecision(3) + " times",
+      none ? "P2 to P5 in fp32, and more" : "smaller than P2–P5 in fp32");
   }
 }
 
@@ -230,10 +233,11 @@ function buildMethods() {
 }
 
 function buildAnswers() {
-  const names = { AP: "AP", APs: "APs, small", APm: "APm, medium", APl: "APl, large" };
+  const names = { AP: "all", APs: "small", APm: "medium", APl: "large" };
   for (const metric of metrics) {
-    const box = element("div");
-    box.append(element("dt", names[metric]),
+    const box = element("div"), name = element("dt", metric + " ");
+    name.append(element("span", names[metric]));
+    box.append(name,
       element("dd", "", { id: "value-" + metric, class: "value" }),
       element("dd", "", { id: "change-" + metric, class: "change" }));
     byId("numbers").append(box);
@@ -251,9 +255,11 @@ function showControls() {
     radio.checked = radio.value === state.scope;
   }
   levels.forEach((level, i) => {
-    const ratio = state.cr[i], share = ratio === "max" ? "one element" :
-      ratio === "1" ? "whole" : "1/" + Number((ratio * ratio).toPrecision(3)) + " left";
-    const text = state.other !== null ? "–" : ratio + " (" + share + ")";
+    const ratio = state.cr[i], share = data.shares[level][ratio];
+    let text = state.other !== null ? "–" : ratio;
+    if (state.other === null && share !== undefined) {
+      text += share === 1 ? " (whole)" : " (" + Number((100 * share).toPrecision(2)) + " % left)";
+    }
     sliders[level].value = values[level].indexOf(ratio);
     sliders[level].setAttribute("aria-valuetext", text);
     byId(level + "-value").textContent = text;
@@ -337,23 +343,25 @@ function plotCloud(holder) {
   plots.order = order;
   plots.cloud = new uPlot({
     width: holder.clientWidth, height: 300,
-    scales: { x: { time: false, distr: 3, log: 10 } },
+    scales: { x: { time: false, distr: 3, log: 10, range: (u, low, high) => [low / 1.1, high * 1.1] } },
     axes: [
       { grid, label: "times smaller than P2–P5 in fp32", labelSize: 20,
-        splits: (u) => decades(u.scales.x.min, u.scales.x.max), values: (_, at) => at },
+        splits: (u) => decades(u.scales.x.min, u.scales.x.max), values: (_, at) => at,
+        filter: (_, at) => at },
       { grid, label: "AP in percent", labelSize: 20, size: 42 },
     ],
     legend: { live: false },
     cursor: { points: { show: false }, drag: { x: true, y: true, uni: 20 }, x: false, y: false },
     series: [{},
       { label: "ratios", paths: () => null, stroke: "#7db8dc", points: dots("#7db8dc", 3.5) },
-      { label: "other methods", paths: () => null, stroke: "#D55E00",
-        points: dots("#D55E00", 6), show: Object.keys(others).length > 0 },
+      ...(Object.keys(others).length ? [{ label: "other methods", paths: () => null,
+        stroke: "#D55E00", points: dots("#D55E00", 6) }] : []),
       { label: "not beaten by any (Pareto front)", stroke: "#0072B2", width: 1.5, spanGaps: true,
         paths: uPlot.paths.stepped({ align: -1 }), points: dots("#0072B2", 5) }],
     hooks: { draw: [() => placeSpot(currentRow())] },
   }, [order.map((row) => points.smaller[row]), column((row) => points.cr[row] !== null),
-    column((row) => points.cr[row] === null), column((row) => front.has(row))], holder);
+    ...(Object.keys(others).length ? [column((row) => points.cr[row] === null)] : []),
+    column((row) => front.has(row))], holder);
   plots.spot = element("div", undefined, { class: "spot" });
   plots.cloud.over.append(plots.spot);
   plots.cloud.over.addEventListener("mousemove", (event) => hint(nearest(event)));

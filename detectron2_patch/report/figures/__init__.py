@@ -18,7 +18,7 @@ def draw_all(group: Group, key_levels: Mapping[str, Any]) -> tuple[list[Figure],
     """The figures, within ``style.style()``, and a sentence for each that can't be drawn.
 
     Args:
-        key_levels: the analysis by scope; empty without one.
+        key_levels: the analysis; empty without one.
     """
     figures, absent = [], []
 
@@ -32,6 +32,6 @@ def draw_all(group: Group, key_levels: Mapping[str, Any]) -> tuple[list[Figure],
              "damaged alone (sweep.py --one-at-a-time 2 4 8 max)")
         keep(pairs.draw(group, scope), f"pairs at full degradation, scope {scope}: needs a clean "
              "result and two levels at max (sweep.py --pairs max)")
-        keep(keys.draw(group, scope, key_levels.get(scope) or {}), f"key levels, scope {scope}: "
+        keep(keys.draw(group, scope, key_levels), f"key levels, scope {scope}: "
              "needs the file of tools/key_levels.py")
     return figures, absent

@@ -16,6 +16,7 @@ from detectron2_patch.report.figures.style import (
 )
 from detectron2_patch.report.records import METRICS, Group
 
+STAR = "★"
 ESTIMATES = {
     "alone": ("alone", {"color": BLUE, "marker": "o"}),
     "shapley": ("average over all 32 combinations (Shapley)", {"color": BLACK, "marker": "s"}),
@@ -23,19 +24,21 @@ ESTIMATES = {
 }
 
 
-def draw(group: Group, scope: str, metrics: Mapping[str, Any]) -> Figure | None:
-    """Four panels; ``metrics`` is a scope's part of the analysis."""
-    shown = [metric for metric in METRICS if metrics.get(metric)]
-    if not shown:
+def draw(group: Group, scope: str, analysis: Mapping[str, Any]) -> Figure | None:
+    """Four panels from a key-level analysis; None where it is empty or of another scope."""
+    metrics = analysis.get("scopes", {}).get(scope) or {}
+    if not any(metrics.get(metric) for metric in METRICS):
         return None
+    key = analysis.get("key", {}).get(scope) or {}
     canvas = new_figure(group, scope, "Key levels: points of AP that each level is worth", (9, 5.6))
-    panels = list(canvas.subplots(2, 2, sharex=True).flat)
+    panels = list(canvas.subplots(2, 2).flat)
     missing, handles = [], {}
     for panel, metric in zip(panels, METRICS):
         panel.set_title(METRIC_NAMES[metric])
         panel.axhline(0, color="black", linewidth=0.8)
         panel.grid(axis="x", visible=False)
-        panel.set_xticks(range(len(LEVELS)), [level.upper() for level in LEVELS])
+        names = [f"{k.upper()} {STAR}" if k in key.get(metric, ()) else k.upper() for k in LEVELS]
+        panel.set_xticks(range(len(LEVELS)), names)
         for shift, (name, (label, look)) in enumerate(ESTIMATES.items()):
             for place, level in enumerate(LEVELS):
                 one = metrics.get(metric, {}).get(level, {}).get(name) or {}
@@ -49,7 +52,8 @@ def draw(group: Group, scope: str, metrics: Mapping[str, Any]) -> Figure | None:
     return Figure(
         f"key_levels_{scope}",
         "Points of AP lost when a level is fully degraded: alone, on top of the other four, and "
-        "averaged over all combinations; with 95 % intervals where the images were resampled.",
+        "averaged over all combinations; with 95 % intervals where the images were resampled. "
+        f"{STAR} marks a key level: surely more than a fifth of what all five cost together.",
         canvas, missing,
     )
 

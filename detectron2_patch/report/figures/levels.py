@@ -32,8 +32,7 @@ def draw(group: Group, scope: str) -> Figure | None:
             panel.plot(places, values, label=level.upper(), clip_on=False, **LEVEL_STYLE[level])
         panel.set_xticks(places, [show_ratio(ratio) for ratio in ratios])
         panel.minorticks_off()
-        panel.set_ylim(0, panel.get_ylim()[1])
-        panel.margins(y=0.08)
+    _same_range(list(panels.flat))
     for panel in panels[1]:
         panel.set_xlabel("linear ratio of the level (1: clean)")
     for panel in panels[:, 0]:
@@ -47,6 +46,14 @@ def draw(group: Group, scope: str) -> Figure | None:
         "AP, APs, APm and APl against the ratio of one level while the other four stay clean.",
         canvas, missing,
     )
+
+
+def _same_range(panels) -> None:
+    """One range of AP for all panels: from 0, or closer where no level costs half of it."""
+    limits = [panel.get_ylim() for panel in panels]
+    low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
+    for panel in panels:
+        panel.set_ylim(low if low > high / 2 else 0, high + 0.03 * (high - low))
 
 
 def _alone(group: Group, scope: str, index: int) -> dict[float, Record]:

@@ -52,7 +52,7 @@ class CocoEvaluator:
         # Images are numbered by position, and classes, so that COCO's gaps, an id of 0 (which
         # pycocotools takes for "no match") or a huge one make no difference.
         self._positions = {image["id"]: i for i, image in enumerate(dataset.images)}
-        self._backend: _Backend = _BACKENDS[backend](len(dataset.images), *_ground_truth(dataset))
+        self._backend: _Backend = _BACKENDS[backend](len(dataset.images), *ground_truth(dataset))
 
     def stats(self, detections: Iterable[Mapping[str, Any]]) -> list[float]:
         """COCO's twelve numbers as fractions: six AP, then six AR; NaN without ground truth."""
@@ -126,7 +126,7 @@ def class_keys(dataset: CocoDataset) -> list[str]:
     return keys
 
 
-def _ground_truth(dataset: CocoDataset) -> tuple[int, np.ndarray]:
+def ground_truth(dataset: CocoDataset) -> tuple[int, np.ndarray]:
     """Number of classes, and (n, 8): image, class, x, y, width, height, area, crowd."""
     classes = {category: i for i, category in enumerate(dataset.category_ids)}
     rows = [

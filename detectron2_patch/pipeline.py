@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detectron2_patch import distributed
+from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
@@ -23,11 +24,13 @@ class Evaluation:
         results: task (``bbox``, ``segm``, ``keypoints``) to AP and its kin in percent.
         payload: in elements, as results hold it.
         seconds: how long it all took.
+        bootstrap: AP of resamples of the images, as results hold it, where it was asked for.
     """
 
     results: dict[str, dict[str, float | None]]
     payload: dict
     seconds: float
+    bootstrap: dict | None = None
 
 
 def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
@@ -57,7 +60,8 @@ def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
 
 
 def evaluate(
-    engine, dataset: CocoDataset, ratios: Mapping[str, float], scope: str, workers: int
+    engine, dataset: CocoDataset, ratios: Mapping[str, float], scope: str, workers: int,
+    bootstrap: Bootstrap | None = None,
 ) -> Evaluation | None:
     """Evaluate ``engine.model`` with its pyramid degraded by ``ratios`` in ``scope``.
 
@@ -76,4 +80,6 @@ def evaluate(
     for _, counted in parts:
         elements.merge(counted)
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}
-    return Evaluation(results, make_payload(scope, elements), time.perf_counter() - start)
+    resampled = bootstrap and bootstrap.describe(evaluators["bbox"].rows(detections))
+    return Evaluation(results, make_payload(scope, elements), time.perf_counter() - start,
+                      resampled)

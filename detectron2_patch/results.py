@@ -1,7 +1,7 @@
 """The result of one evaluation: its JSON file, that file's name, and reading it back.
 
 A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
-versions, seconds. Its file name carries what was evaluated and a hash over it, so that only the
+versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was evaluated and a hash over it, so that only the
 same evaluation, done again, replaces a file.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from detectron2_patch import packing
+from detectron2_patch.box_matching import SIZES
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, shown_path
@@ -264,7 +265,22 @@ def _checked(data: Any) -> dict[str, Any]:
         raise ValueError('its results have no "bbox" with an "AP"')
     if not all(value is None or type(value) in (int, float) for value in bbox.values()):
         raise ValueError('its "bbox" holds something other than numbers')
+    if "bootstrap" in data and not _is_bootstrap(data["bootstrap"]):
+        raise ValueError('its "bootstrap" has not "replicates" numbers for each size')
     return data
+
+
+def _is_bootstrap(found: Any) -> bool:
+    """Whether ``found`` is as ``bootstrap.Bootstrap.describe`` makes it."""
+    if not (isinstance(found, dict) and type(found.get("replicates")) is int
+            and type(found.get("seed")) is int and isinstance(found.get("bbox"), dict)):
+        return False
+    return found["replicates"] > 0 and all(
+        isinstance(values := found["bbox"].get(size), list)
+        and len(values) == found["replicates"]
+        and all(value is None or type(value) in (int, float) for value in values)
+        for size in SIZES
+    )
 
 
 def _are_ratios(cr: Any) -> bool:

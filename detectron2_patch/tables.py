@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2_patch.evaluation import OVERALL
+from detectron2_patch.keylevels import PAIRS
 from detectron2_patch.ratios import LEVELS, MAX
 
 
@@ -76,3 +77,48 @@ def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
         setting = [dataset, result["setting"]["scope"], " ".join(map(str, ratios))]
         rows.append((order, [*setting, *shown]))
     return _grid([["dataset", "scope", "P2 … P6", *OVERALL], *(row for _, row in sorted(rows))])
+
+
+def format_key_levels(analysis: Mapping[str, Any]) -> str:
+    """What ``keylevels.key_levels`` found: for each scope a table of levels and one of pairs."""
+    replicates = analysis["replicates"]
+    interval = f" (95 % interval of {replicates} resamples of the images)" if replicates else ""
+    parts = [f"Points of AP lost with levels at max, 1x1{interval}. Key: surely more than a fifth "
+             "of what all five lose."]
+    for scope, sizes in analysis["scopes"].items():
+        rows = [["scope " + scope, "level", "lost alone", "lost on top of all others", "Shapley", "key"]]
+        for size, levels in sizes.items():
+            key = analysis["key"][scope][size]
+            rows += [
+                [size, level.upper(), *map(_loss, effects.values()), "key" * (level in key)]
+                for level, effects in levels.items()
+            ]
+            rows.append([size, "all", _loss(analysis["all"][scope][size]), "", "", ""])
+        parts += [_grid(rows), _pair_table(analysis["pairs"][scope], "scope " + scope)]
+    return "\n\n".join(parts)
+
+
+def _pair_table(sizes: Mapping[str, Mapping[str, Any]], title: str) -> str:
+    """The pair that the origin calls key, and the two pairs that cost most."""
+    rows = [[title, "the origin's pair", "lost with it", "dearest pairs", "lost with each"]]
+    for size, pairs in sizes.items():
+        known = [name for name, loss in pairs.items() if loss["value"] is not None]
+        dearest = sorted(known, key=lambda name: -pairs[name]["value"])[:2]
+        claimed = "+".join(PAIRS.get(size, ()))
+        rows.append([
+            size, claimed.upper() or "-", _loss(pairs[claimed]) if claimed else "-",
+            ", ".join(dearest).upper() or "-",
+            ", ".join(_loss(pairs[name]) for name in dearest) or "-",
+        ])
+    return _grid(rows)
+
+
+def _loss(loss: Mapping[str, float | None]) -> str:
+    """``12.3 (11.0 to 13.6)`` points; without an interval the value alone."""
+    if loss["value"] is None:
+        return "-"
+    value, low, high = (
+        "" if loss[key] is None else f"{loss[key]:.1f}".replace("-0.0", "0.0")
+        for key in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})" if low else value

@@ -19,6 +19,7 @@ examples:
   sweep.py --one-at-a-time 2 4 8 16 max             each level alone
   sweep.py --pairs max                              every two levels together
   sweep.py --grid-p2 1 2 4 8 --grid-p3 1 2 4        P2 against P3, the others clean
+  sweep.py --grid 1 max --scope rpn pyramid --bootstrap 1000    for tools/key_levels.py
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
@@ -46,6 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, metavar="N",
         help="images of one padded size that go through the network together (1; 8 on a GPU)")
     add("--overwrite", action="store_true", help="do settings again that have a result")
+    add("--bootstrap", type=int, metavar="N",
+        help="give each result AP of N resamples of the images, too, for intervals (1000)")
     add("--dry-run", action="store_true", help="list the settings and stop")
     add_common_flags(parser)
     return parser
@@ -113,6 +116,9 @@ def run(args: argparse.Namespace) -> None:
     settings = choose_settings(args)
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
+    if args.bootstrap is not None and args.bootstrap < 1:
+        raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
+                         "1000")
     if args.dry_run:
         for one in settings:
             print(one.scope, *(f"{r:g}".replace("inf", "max") for r in one.ratios))
@@ -137,6 +143,7 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size or (1 if on_cpu else 8),
         readers=cfg.DATALOADER.NUM_WORKERS,
         overwrite=args.overwrite,
+        replicates=args.bootstrap or 0,
     ))
     if done is not None:  # rank 0 has it
         report(args, done)

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
 from detectron2_patch.sweep.onepass import Detected, OnePass
@@ -18,6 +19,7 @@ from detectron2_patch.sweep.task import Sweep
 
 logger = logging.getLogger(__name__)
 RESULT_BYTES = 4000  # what a result file takes, about
+REPLICATE_BYTES = 70  # what a replicate's AP, APs, APm and APl take in it
 
 
 def announce(sweep: Sweep, plan: Plan) -> None:
@@ -33,7 +35,7 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     (found,), _ = one_pass([loaded])
     seconds = (time.perf_counter() - start) * len(images)
     seconds += _evaluation_seconds(sweep, plan, found) * len(plan.settings) / sweep.processes
-    results = RESULT_BYTES * len(plan.settings)
+    results = (RESULT_BYTES + REPLICATE_BYTES * sweep.replicates) * len(plan.settings)
     needed = len(encode([0], [found], np.zeros(0))) * len(images) + results
     logger.info(
         "%d settings from %d treatments of single levels, on %d images: about %s, and %s of disk, "
@@ -52,8 +54,11 @@ def _evaluation_seconds(sweep: Sweep, plan: Plan, found: Detected) -> float:
     one = {name: getattr(found, name)[mine] for name in ("boxes", "scores", "classes")}
     evaluator = CocoEvaluator(sweep.dataset)
     rows = evaluator.rows({"image_id": image["id"], **one} for image in sweep.dataset.images)
+    bootstrap = Bootstrap(sweep.dataset, sweep.replicates) if sweep.replicates else None
     start = time.perf_counter()
     evaluator.evaluate_rows(rows)
+    if bootstrap:
+        bootstrap.evaluate(rows)
     return time.perf_counter() - start
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch import distributed
+from detectron2_patch.bootstrap import has_replicates
 from detectron2_patch.errors import InputError
 from detectron2_patch.plain import digest
 from detectron2_patch.results import load_results, result_name
@@ -59,7 +60,7 @@ def identity(sweep: Sweep) -> str:
 
 
 def find_pending(sweep: Sweep) -> list[Setting]:
-    """The settings without a result of this model, data and code.
+    """The settings without a result of this model, data and code, or without its replicates.
 
     Raises:
         InputError: there are results of other versions.
@@ -75,6 +76,8 @@ def find_pending(sweep: Sweep) -> list[Setting]:
         (old,) = load_results(sweep.folder / name)
         if _packages(old) != _packages(blank):
             foreign.append((name, _difference(old, blank)))
+        elif not has_replicates(old, sweep.replicates):
+            pending.append(setting)
     if foreign:
         name, difference = foreign[0]
         raise InputError(

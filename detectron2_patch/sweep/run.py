@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from detectron2_patch import distributed, pipeline
+from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.errors import InputError
 from detectron2_patch.payload import Elements, make_payload
 from detectron2_patch.progress import progress
@@ -93,15 +94,19 @@ def run(sweep: Sweep) -> Done | None:
 
 def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
     """An evaluation a setting, as ``train_net.py`` does it."""
+    bootstrap = Bootstrap(sweep.dataset, sweep.replicates) if sweep.replicates else None
     for setting in progress(pending, unit="setting", desc="sweep", disable=distributed.rank() > 0):
         found = pipeline.evaluate(
-            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers
+            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers, bootstrap
         )
         if found is not None:
-            write_result(
-                sweep.describe(setting, found.results, found.payload, found.seconds), sweep.folder
-            )
+            result = sweep.describe(setting, found.results, found.payload, found.seconds)
+            write_result(_with_replicates(result, found.bootstrap), sweep.folder)
     return Done(len(pending) if distributed.rank() == 0 else 0, Counter())
+
+
+def _with_replicates(result: dict[str, Any], bootstrap: dict[str, Any] | None) -> dict[str, Any]:
+    return result if bootstrap is None else {**result, "bootstrap": bootstrap}
 
 
 def _in_one_pass(sweep: Sweep, pending: Sequence[Setting]) -> Done:
@@ -170,7 +175,8 @@ def _evaluate(
     if not todo:
         return 0
     processes = max(1, sweep.processes // distributed.local_world_size())
-    results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, processes)
+    results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, processes,
+                    sweep.replicates)
     before = time.perf_counter()
     # Files are on the disk before they take their names; threads wait for it together.
     with (
@@ -178,16 +184,16 @@ def _evaluate(
         progress(total=len(todo), unit="setting", desc="AP", disable=distributed.rank() > 0) as bar,
     ):
         for group in results:
-            found = {index: bbox for index, bbox in group.items() if index in todo}
+            found = {index: scored for index, scored in group.items() if index in todo}
             now = time.perf_counter()
             seconds, before = share + (now - before) / len(group), now
 
             def write(item: tuple[int, Any], seconds: float = seconds) -> None:
-                index, bbox = item
+                index, scored = item
                 result = sweep.describe(
-                    plan.settings[index], {"bbox": bbox}, payload.of(index), seconds
+                    plan.settings[index], {"bbox": scored.bbox}, payload.of(index), seconds
                 )
-                write_result(result, sweep.folder)
+                write_result(_with_replicates(result, scored.bootstrap), sweep.folder)
 
             list(pool.map(write, found.items()))  # raises what a write raised
             bar.update(len(found))

@@ -1,4 +1,4 @@
-"""AP of each setting from the spool, over several processes."""
+"""AP of each setting from the spool, and of resamples of the images, over several processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.evaluation import CocoEvaluator
 from detectron2_patch.sweep.spool import GROUP, Spool, by_image, group_name
@@ -19,25 +21,36 @@ _CACHE = 200 << 20  # bytes of distinct detections that a process keeps between 
 _AT_ONCE = 200 << 20  # bytes of detections, of several settings, that a process gathers at a time
 
 
+class Scored(NamedTuple):
+    """What a setting's detections gave; ``bootstrap`` where replicates were asked for."""
+
+    bbox: Metrics
+    bootstrap: dict[str, Any] | None
+
+
 class Scorer:
     """Evaluates settings of a finished spool of ``chunks`` files."""
 
-    def __init__(self, dataset: CocoDataset, spool: Spool, chunks: int) -> None:
+    def __init__(
+        self, dataset: CocoDataset, spool: Spool, chunks: int, replicates: int = 0
+    ) -> None:
         self.evaluator = CocoEvaluator(dataset)
+        self.bootstrap = Bootstrap(dataset, replicates) if replicates else None
         self.spool, self.chunks = spool, chunks
         self.cache: dict[int, np.ndarray] = {}
         self.cached = 0
         self.most = 0  # bytes of one setting's detections, as far as is known
 
-    def group(self, number: int, count: int) -> list[Metrics]:
+    def group(self, number: int, count: int) -> list[Scored]:
         """The metrics of the first ``count`` settings of a group."""
-        metrics: list[Metrics] = []
-        while len(metrics) < count:
-            width = max(1, min(count - len(metrics), _AT_ONCE // max(self.most, 1)))
-            for rows in self._rows(number, range(len(metrics), len(metrics) + width)):
+        scored: list[Scored] = []
+        while len(scored) < count:
+            width = max(1, min(count - len(scored), _AT_ONCE // max(self.most, 1)))
+            for rows in self._rows(number, range(len(scored), len(scored) + width)):
                 self.most = max(self.most, rows.nbytes)
-                metrics.append(self.evaluator.evaluate_rows(rows))
-        return metrics
+                scored.append(Scored(self.evaluator.evaluate_rows(rows),
+                                     self.bootstrap and self.bootstrap.describe(rows)))
+        return scored
 
     def _rows(self, group: int, bits: Sequence[int]) -> list[np.ndarray]:
         parts: list[list[np.ndarray]] = [[] for _ in bits]
@@ -67,19 +80,19 @@ class _Worker:
 _worker = _Worker()  # of this process
 
 
-def _start(dataset: CocoDataset, spool: Spool, chunks: int) -> None:
-    _worker.scorer = Scorer(dataset, spool, chunks)
+def _start(*args: Any) -> None:
+    _worker.scorer = Scorer(*args)
 
 
-def _group(number: int, count: int) -> tuple[int, list[Metrics]]:
+def _group(number: int, count: int) -> tuple[int, list[Scored]]:
     assert _worker.scorer is not None
     return number, _worker.scorer.group(number, count)
 
 
 def score(
     dataset: CocoDataset, spool: Spool, chunks: int, settings: int, groups: Sequence[int],
-    processes: int,
-) -> Iterator[dict[int, Metrics]]:
+    processes: int, replicates: int = 0,
+) -> Iterator[dict[int, Scored]]:
     """A group at a time, in whatever order they are done: index of each setting to its metrics.
 
     Args:
@@ -87,18 +100,19 @@ def score(
         settings: how many the spool has.
         groups: which to evaluate.
         processes: over how many processes.
+        replicates: resamples of the images whose AP is computed, too.
     """
     counts = {group: min(GROUP, settings - group * GROUP) for group in groups}
     # A thread a process: the evaluator's own threads would only get in each other's way.
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     with ProcessPoolExecutor(
         min(processes, len(groups)), multiprocessing.get_context("spawn"),
-        initializer=_start, initargs=(dataset, spool, chunks),
+        initializer=_start, initargs=(dataset, spool, chunks, replicates),
     ) as pool:
         try:
             for done in as_completed(pool.submit(_group, *item) for item in counts.items()):
-                group, metrics = done.result()
-                yield {group * GROUP + i: one for i, one in enumerate(metrics)}
+                group, scored = done.result()
+                yield {group * GROUP + i: one for i, one in enumerate(scored)}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -30,6 +30,7 @@ class Sweep:
         processes: how many compute AP.
         readers: threads that read images ahead.
         overwrite: do settings again that have a result.
+        replicates: resamples of the images whose AP each result gets, too; see ``bootstrap``.
     """
 
     engine: Any
@@ -41,6 +42,7 @@ class Sweep:
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     readers: int = 1
     overwrite: bool = False
+    replicates: int = 0
 
     def blank(self, setting: Setting) -> dict[str, Any]:
         """A setting's result before its evaluation: enough for its name and versions."""

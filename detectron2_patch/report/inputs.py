@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.keylevels import KIND
 from detectron2_patch.ratios import LEVELS, SCOPES
 from detectron2_patch.results import load_file, result_files
 
-KEY_LEVELS = "detectron2_patch key levels"
 ESTIMATES = ("alone", "with_others", "shapley")
 
 
@@ -67,14 +67,15 @@ def _key_levels(file: Path) -> dict[str, Any] | None:
         return None
     try:
         text = file.read_bytes()
-        if KEY_LEVELS.encode() not in text:
+        if KIND.encode() not in text:
             return None
         data = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None  # load_file says what is wrong
-    if not isinstance(data, dict) or data.get("kind") != KEY_LEVELS:
+    if not isinstance(data, dict) or data.get("kind") != KIND:
         return None
-    if not _is_analysis(data.get("scopes")):
+    if not (_is_analysis(data.get("scopes")) and "engine" in data
+            and all(isinstance(data.get(key), dict) for key in ("dataset", "weights", "key"))):
         raise InputError(f"{file} is no whole key-level analysis; make it again with "
                          "tools/key_levels.py")
     return data

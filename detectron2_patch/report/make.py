@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2_patch.errors import InputError
+from detectron2_patch.keylevels import key_levels
 from detectron2_patch.report import page
 from detectron2_patch.report.figures import NAMES, draw_all, style
 from detectron2_patch.report.inputs import Inputs, read_inputs
@@ -29,9 +31,10 @@ def make_report(paths: Sequence[str], output: str) -> Path:
     folder = Path(output)
     with style.style():
         inputs = read_inputs(paths)
-        if inputs.skipped:
-            logger.warning("left out %d files: %s", len(inputs.skipped), "; ".join(inputs.skipped))
         groups = make_groups(inputs.results)
+        inputs.skipped += _unmatched(inputs, groups)
+        if inputs.skipped:
+            logger.warning("left out %d: %s", len(inputs.skipped), "; ".join(inputs.skipped))
         write_csv(groups, folder / "results.csv")
         if len(groups) == 1:
             _write_group(groups[0], inputs, folder)
@@ -56,8 +59,7 @@ def folder_names(groups: Sequence[Group]) -> list[str]:
 
 
 def _write_group(group: Group, inputs: Inputs, folder: Path) -> None:
-    key_levels = _matching(group, inputs.key_levels)
-    figures, absent = draw_all(group, key_levels)
+    figures, absent = draw_all(group, key_levels_of(group, inputs))
     for sentence in absent:
         logger.info("not drawn: %s", sentence)
     for figure in figures:
@@ -72,13 +74,40 @@ def _write_group(group: Group, inputs: Inputs, folder: Path) -> None:
                 len(figures), size / 1e6)
 
 
-def _matching(group: Group, analyses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The key-level analysis of a group's dataset, weights and engine, of all its files."""
-    wanted = (*group.identity[:2], group.identity[3], group.identity[5])
+def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
+    """The key-level analysis of a group: from the files given, else from its 32 combinations.
+
+    Returns:
+        ``scopes`` and ``key`` as ``keylevels`` makes them, of the scopes that can be known.
+    """
     merged: dict[str, Any] = {"scopes": {}, "key": {}}
-    for analysis in analyses:
-        name, digest, _, sha256, _, engine = identify({"config": None, **analysis})
-        if (name, digest, sha256, engine) == wanted:
-            for part, found in merged.items():
-                found.update(analysis.get(part) or {})
+    analyses = [one for one in inputs.key_levels if _tells_of(one, group)]
+    for scope in group.scopes:
+        if any(scope in one["scopes"] for one in analyses):
+            continue
+        try:
+            analyses.append(key_levels(
+                result for result in inputs.results
+                if result["setting"]["scope"] == scope and identify(result) == group.identity))
+        except InputError:  # not every combination was evaluated, which the report says
+            pass
+    for part, found in merged.items():
+        for one in analyses:
+            found.update(one.get(part) or {})
     return merged
+
+
+def _tells_of(analysis: Mapping[str, Any], group: Group) -> bool:
+    name, digest, _, sha256, _, engine = identify({"config": None, **analysis})
+    return (name, digest, sha256, engine) == (
+        *group.identity[:2], group.identity[3], group.identity[5])
+
+
+def _unmatched(inputs: Inputs, groups: Sequence[Group]) -> list[str]:
+    """What was read and has no place in any report."""
+    return [
+        f"a key-level analysis of {(one['dataset'] or {}).get('name')}, {one['engine']}: none of "
+        "the results are of its dataset, weights and engine"
+        for one in inputs.key_levels
+        if not any(_tells_of(one, group) for group in groups)
+    ]

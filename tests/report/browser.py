@@ -91,11 +91,11 @@ class Page:
     def open(self, url: str) -> None:
         """Load ``url`` and wait until it is drawn."""
         self.send("Page.navigate", url="about:blank")
-        before = len(self.events)
         self.send("Page.navigate", url=url)
-        while not any(e.get("method") == "Page.loadEventFired" and i >= before
-                      for i, e in enumerate(self.events)):
-            self.events.append(self._receive())
+        end = time.monotonic() + 60
+        while not self.run("document.URL != 'about:blank' && document.readyState == 'complete'"):
+            assert time.monotonic() < end, f"{url} didn't load"
+            time.sleep(0.02)
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def run(self, expression: str):

@@ -62,7 +62,7 @@ function toHash() {
 }
 
 function readHash() {
-  const [scope, what, metric] = decodeURIComponent(location.hash.slice(1)).split("/");
+  const [scope, what, metric] = location.hash.slice(1).split("/");
   if (!scopes.includes(scope) || !what) return location.hash.length < 2;
   const cr = what.split("-");
   let other = null;

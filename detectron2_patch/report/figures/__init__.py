@@ -33,5 +33,5 @@ def draw_all(group: Group, key_levels: Mapping[str, Any]) -> tuple[list[Figure],
         keep(pairs.draw(group, scope), f"pairs at full degradation, scope {scope}: needs a clean "
              "result and two levels at max (sweep.py --pairs max)")
         keep(keys.draw(group, scope, key_levels), f"key levels, scope {scope}: "
-             "needs the file of tools/key_levels.py")
+             "needs every combination of 1 and max (sweep.py --grid 1 max --bootstrap 1000)")
     return figures, absent

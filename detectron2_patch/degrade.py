@@ -15,6 +15,13 @@ def reduced_size(height: int, width: int, ratio: float) -> tuple[int, int]:
     return max(1, int(height // ratio)), max(1, int(width // ratio))
 
 
+def shrink(feature: Tensor, ratio: float) -> Tensor:
+    """What is left of a map ``(N, C, H, W)`` shrunk by ``ratio``; see ``degrade``."""
+    if ratio == 1:
+        return feature
+    return F.interpolate(feature, reduced_size(*feature.shape[-2:], ratio), mode="bilinear")
+
+
 def degrade(feature: Tensor, ratio: float) -> Tensor:
     """Shrink a map ``(N, C, H, W)`` by ``ratio`` and stretch it back, bilinearly.
 
@@ -24,9 +31,7 @@ def degrade(feature: Tensor, ratio: float) -> Tensor:
     """
     if ratio == 1:
         return feature
-    size = feature.shape[-2:]
-    small = F.interpolate(feature, reduced_size(*size, ratio), mode="bilinear")
-    return F.interpolate(small, size, mode="bilinear")
+    return F.interpolate(shrink(feature, ratio), feature.shape[-2:], mode="bilinear")
 
 
 def degrade_pyramid(

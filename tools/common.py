@@ -61,16 +61,17 @@ def join_ratios(argv: list[str], flags: Sequence[str] = ("--cr",)) -> list[str]:
         word = rest.pop(0)
         if word in flags:
             words = []
-            while rest and not rest[0].startswith("--") and not _is_config_key(rest[0]):
+            while rest and not rest[0].startswith("--") and not is_config_key(rest[0]):
                 words.append(rest.pop(0))
             word = f"{word}={' '.join(words)}"
-        elif _is_config_key(word):  # overrides are the last on the line, whatever they hold
+        elif is_config_key(word):  # overrides are the last on the line, whatever they hold
             return [*joined, word, *rest]
         joined.append(word)
     return joined
 
 
-def _is_config_key(word: str) -> bool:
+def is_config_key(word: str) -> bool:
+    """Whether a word of the command line starts the overrides."""
     head, dot, _ = word.partition(".")
     return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
                                                      "CUDNN_BENCHMARK", "VIS_PERIOD"})

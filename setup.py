@@ -17,6 +17,8 @@ setup(
     package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth",
                                        "report/assets/*"]},
     install_requires=[
+        # no wheels for Linux on ARM, where only --bits is lost
+        "constriction>=0.5; sys_platform != 'linux' or platform_machine == 'x86_64'",
         "hotcoco>=1.3",
         "numpy>=1.24",
         "pillow>=9.4",

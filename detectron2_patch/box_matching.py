@@ -1,7 +1,7 @@
 """Which detection finds which object, as COCO decides it: once for all resamples of the images.
 
-pycocotools' rule, for all images, classes, sizes and IoU thresholds at once. hotcoco, too, tells
-it of each image, but in lists that take 23 s to make for COCO's 5,000 images; this takes one.
+pycocotools' rule, for all images, classes, sizes and IoU thresholds at once. hotcoco tells it, too,
+but as nested lists for each image, which take far longer to make than the matching.
 
 Letters: ``T`` IoU thresholds, ``A`` sizes, ``D`` detections, ``G`` objects, ``P`` pairs of a
 detection and an object of one class in one image.

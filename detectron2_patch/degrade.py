@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,10 +14,16 @@ def reduced_size(height: int, width: int, ratio: float) -> tuple[int, int]:
 
 
 def shrink(feature: Tensor, ratio: float) -> Tensor:
-    """What is left of a map ``(N, C, H, W)`` shrunk by ``ratio``; see ``degrade``."""
+    """``(N, C, H, W)`` -> ``(N, C, H // ratio, W // ratio)``, without antialiasing; ratio 1 returns
+    ``feature`` itself."""
     if ratio == 1:
         return feature
     return F.interpolate(feature, reduced_size(*feature.shape[-2:], ratio), mode="bilinear")
+
+
+def stretch(small: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
+    """What ``shrink`` left, back at ``size``."""
+    return small if ratio == 1 else F.interpolate(small, size, mode="bilinear")
 
 
 def degrade(feature: Tensor, ratio: float) -> Tensor:
@@ -29,13 +33,4 @@ def degrade(feature: Tensor, ratio: float) -> Tensor:
     ``(H // ratio, W // ratio)`` and back. Where the origin failed (``ratio > H``) the reduced
     size stays at 1; ``inf`` always reduces to 1x1. Ratio 1 returns ``feature`` itself.
     """
-    if ratio == 1:
-        return feature
-    return F.interpolate(shrink(feature, ratio), feature.shape[-2:], mode="bilinear")
-
-
-def degrade_pyramid(
-    features: Mapping[str, Tensor], ratios: Mapping[str, float]
-) -> dict[str, Tensor]:
-    """A new pyramid with each level degraded by its ratio; levels without one pass as they are."""
-    return {level: degrade(x, ratios.get(level, 1)) for level, x in features.items()}
+    return stretch(shrink(feature, ratio), ratio, feature.shape[-2:])

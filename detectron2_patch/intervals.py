@@ -5,7 +5,7 @@ difference of two results has replicates, too: what the choice of images does to
 
 The intervals are percentiles. AP of a resample lies a little above that of its images (repeated
 images make the curve coarser, and its best-precision-beyond rises), by 0.25 points of AP on the
-demo; in a difference of two results most of that cancels as well.
+demo (``benchmarks/bootstrap.py``); in a difference of two results most of that cancels as well.
 """
 
 from __future__ import annotations

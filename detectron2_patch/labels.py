@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.results import is_clean
+from detectron2_patch.treatments import FIT, SUBSAMPLE
 
 _MORE = ("send", "restore", "bits", "range", "rank", "weights", "fitted")
 
@@ -13,11 +15,6 @@ _MORE = ("send", "restore", "bits", "range", "rank", "weights", "fitted")
 def is_plain(setting: Mapping[str, Any]) -> bool:
     """Whether a result's setting is a scope and five ratios and nothing else."""
     return isinstance(setting["cr"], Mapping) and not any(setting.get(key) for key in _MORE)
-
-
-def is_clean(setting: Mapping[str, Any]) -> bool:
-    """Whether a result's setting leaves the pyramid as it is."""
-    return is_plain(setting) and all(ratio == 1 for ratio in setting["cr"].values())
 
 
 def setting_label(setting: Mapping[str, Any]) -> str:
@@ -38,6 +35,7 @@ def setting_label(setting: Mapping[str, Any]) -> str:
         parts.append("send " + _names(setting["send"]))
     if setting.get("restore"):
         parts.append(_restored(setting.get("send") or [], setting["restore"]))
+    parts = [part for part in parts if part]
     ratios = {level: r for level, r in (setting["cr"] or {}).items() if r not in (1, None)}
     parts += _by_value(ratios, "ratio {}")
     parts += _by_value(setting.get("bits") or {}, "{} bits")
@@ -50,18 +48,20 @@ def _names(levels) -> str:
     return " ".join(level.upper() for level in levels)
 
 
-def _restored(send: list[str], restore: Mapping[str, Mapping[str, Any]]) -> str:
-    """How the levels that aren't sent come back; the origin's three ways by the way of P4."""
-    hows = {one["how"] for one in restore.values()}
-    if "fit3" in hows or "fit" in hows:
-        return "fitted 3x3" if "fit3" in hows else "fitted"
-    way = restore.get("p4")
-    if list(send) != ["p3", "p5"] or way is None:
-        return "interpolated"
-    if way["how"] == "mix":
-        weights = " ".join(f"{weight:g}" for weight in way.get("weights", ()))
-        return f"origin, P4 from {_names(way['from'])} {weights}".rstrip()
-    return f"origin, P4 from {_names(way['from'])}"
+def _restored(send: Sequence[str], restore: Mapping[str, Mapping[str, Any]]) -> str:
+    """How the levels that aren't sent come back: ``fit``, ``origin, P4 from P5``, or each one's
+    sources; P6 as the subsample of P5, which it always is, goes without saying."""
+    own = {level: one for level, one in restore.items() if one["how"] != SUBSAMPLE}
+    if own and all(one["how"] == FIT for one in own.values()):
+        return "fitted"
+    parts = []
+    if list(send) == ["p3", "p5"] and len(own) == 2 and own.get("p2", {}).get("from") == ["p3"]:
+        parts, own = ["origin"], {"p4": own["p4"]}
+    for level, one in own.items():
+        weights = "".join(f" {weight:g}" for weight in one.get("weights", ()))
+        how = "fitted" if one["how"] == FIT else "from"
+        parts.append(f"{level.upper()} {how} {_names(one['from'])}{weights}")
+    return ", ".join(parts)
 
 
 def _by_value(values: Mapping[str, Any], form: str) -> list[str]:

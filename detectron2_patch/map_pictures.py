@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from detectron2_patch.degrade import shrink
+from detectron2_patch.fitted import Fitted
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.transmission import Channel
+from detectron2_patch.treatments import Sent, Treatment
 
 # Points of viridis (matplotlib, CC0), which rises evenly in greyscale and for colour-blind readers.
 _VIRIDIS = np.array([
@@ -101,12 +106,19 @@ def _panel(feature: Tensor | None, bright: float, part: tuple[float, float],
     return image.resize(size, Image.Resampling.NEAREST, box=box)
 
 
-def treat_by_ratio(features: Mapping[str, Tensor], ratios: Mapping[str, float]) -> tuple:
-    """What is sent of each level and what is restored from it, where levels are only shrunk."""
-    from detectron2_patch.degrade import degrade_pyramid, shrink
+def sent_and_restored(
+    before: Mapping[str, Tensor], treatments: Mapping[str, Treatment], fitted: Fitted | None = None
+) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
+    """What crosses the wire of each clean map ``(1, C, H, W)``, and what the receiver has.
 
-    sent = {level: shrink(x, ratios.get(level, 1)) for level, x in features.items()}
-    return sent, degrade_pyramid(features, ratios)
+    What crosses is shown with all channels, as it is before it is stretched; None: not sent.
+    """
+    shrunk = {level: shrink(x, one.ratio) if isinstance(one := treatments[level], Sent) else x
+              for level, x in before.items()}
+    wire, receiver = (Channel(maps, fitted, counted=()) for maps in (shrunk, before))
+    sent = {level: wire.map(level, replace(one, ratio=1.0)) if isinstance(one, Sent) else None
+            for level, one in treatments.items()}
+    return sent, {level: receiver.map(level, one) for level, one in treatments.items()}
 
 
 def image_part(tensor: Tensor, padded: torch.Size) -> tuple[float, float]:

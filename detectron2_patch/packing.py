@@ -19,20 +19,24 @@ _KIND = "detectron2_patch results"
 
 
 def pack(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One JSON object that holds ``results``, which have the same keys.
+    """One JSON object that holds ``results``.
+
+    ``common`` has the path and value of what all share, ``columns`` the path and values of what
+    differs, and, where only some results have it, the numbers of those.
 
     Raises:
-        InputError: there are none, or their keys differ.
+        InputError: there are none.
     """
     tables = [dict(_leaves(result)) for result in results]
     if not tables:
         raise InputError("no results to pack; give a folder that has some")
-    if any(table.keys() != tables[0].keys() for table in tables):
-        raise InputError("these results have different keys, such as classes; pack them apart")
     common, columns = [], []
-    for path in tables[0]:
-        values = [table[path] for table in tables]
-        if all(_same(value, values[0]) for value in values):
+    for path in dict.fromkeys(path for table in tables for path in table):
+        rows = [number for number, table in enumerate(tables) if path in table]
+        values = [tables[number][path] for number in rows]
+        if len(rows) < len(tables):
+            columns.append([path, values, rows])
+        elif all(_same(value, values[0]) for value in values):
             common.append([path, values[0]])
         else:
             columns.append([path, values])
@@ -55,11 +59,12 @@ def unpack(packed: Mapping[str, Any]) -> list[dict[str, Any]]:
         for path, value in packed["common"]:
             for result in found:
                 _put(result, path, value)
-        for path, values in packed["columns"]:
-            if len(values) != len(found):
-                raise ValueError(f"{path} has {len(values)} of {len(found)} values")
-            for result, value in zip(found, values):
-                _put(result, path, value)
+        for path, values, *some in packed["columns"]:
+            rows = some[0] if some else range(len(found))
+            if len(values) != len(rows):
+                raise ValueError(f"{path} has {len(values)} of {len(rows)} values")
+            for row, value in zip(rows, values):
+                _put(found[row], path, value)
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"it is damaged: {error!r}") from error
     return found
@@ -69,7 +74,7 @@ def write_packed(results: Sequence[Mapping[str, Any]], path: str | os.PathLike) 
     """Write ``results`` to a ``.json.gz``, whole or not at all; equal results give equal bytes.
 
     Raises:
-        InputError: no results, different keys, or the file can't be written.
+        InputError: no results, or the file can't be written.
     """
     text = json.dumps(pack(results), separators=(",", ":"), allow_nan=False)
     data = gzip.compress(text.encode("ascii"), mtime=0)

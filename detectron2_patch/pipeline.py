@@ -11,9 +11,12 @@ from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.fitted import Fitted
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import Elements, make_payload
+from detectron2_patch.payload import Traffic, make_payload, weigh_images
 from detectron2_patch.progress import progress
+from detectron2_patch.transmission import side_bytes
+from detectron2_patch.treatments import Treatment
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Evaluation:
 
     Attributes:
         results: task (``bbox``, ``segm``, ``keypoints``) to AP and its kin in percent.
-        payload: in elements, as results hold it.
+        payload: as results hold it.
         seconds: how long it all took.
         bootstrap: AP of resamples of the images, as results hold it, where it was asked for.
     """
@@ -60,26 +63,27 @@ def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
 
 
 def evaluate(
-    engine, dataset: CocoDataset, ratios: Mapping[str, float], scope: str, workers: int,
-    bootstrap: Bootstrap | None = None,
+    engine, dataset: CocoDataset, treatments: Mapping[str, float | Treatment], scope: str,
+    workers: int, fitted: Fitted | None = None, bootstrap: Bootstrap | None = None,
 ) -> Evaluation | None:
-    """Evaluate ``engine.model`` with its pyramid degraded by ``ratios`` in ``scope``.
+    """Evaluate ``engine.model`` on the pyramid as received: see ``patch.patch_rpn``.
 
     Of several processes each takes its share of the images, and rank 0 has the evaluation of
     all; the others have ``None``.
     """
     start = time.perf_counter()
     evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}
-    with patch_rpn(engine.model, ratios, scope) as patch:
+    with patch_rpn(engine.model, treatments, scope, fitted=fitted) as patch:
         mine = detect_dataset(engine, dataset, workers)
-    parts = distributed.gather((mine, patch.elements))
+    parts = distributed.gather((mine, patch.traffic))
     if parts is None:
         return None
     detections = [one for part, _ in parts for one in part]
-    elements = Elements()
+    traffic = Traffic()
     for _, counted in parts:
-        elements.merge(counted)
+        traffic.merge(counted)
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}
+    side = side_bytes(patch.treatments, fitted)
+    payload = make_payload(scope, traffic, weigh_images(dataset), side)
     resampled = bootstrap and bootstrap.describe(evaluators["bbox"].rows(detections))
-    return Evaluation(results, make_payload(scope, elements), time.perf_counter() - start,
-                      resampled)
+    return Evaluation(results, payload, time.perf_counter() - start, resampled)

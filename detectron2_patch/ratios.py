@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from detectron2_patch.errors import InputError
 
@@ -54,17 +54,3 @@ def ratio_to_json(ratio: float) -> int | float | str:
     if math.isinf(ratio):
         return MAX
     return int(ratio) if ratio == int(ratio) else ratio
-
-
-def check_ratios(ratios: Mapping[str, float]) -> dict[str, float]:
-    """All five levels, those left out at 1.
-
-    Raises:
-        InputError: an unknown level or a ratio below 1.
-    """
-    for level, ratio in ratios.items():
-        if level not in LEVELS:
-            raise InputError(f"level {level!r} is unknown; the levels are {', '.join(LEVELS)}")
-        if not ratio >= 1:
-            raise InputError(f"ratio {ratio!r} of {level} is below 1; give a number >= 1 or inf")
-    return {level: float(ratios.get(level, 1)) for level in LEVELS}

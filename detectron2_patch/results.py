@@ -1,8 +1,8 @@
 """The result of one evaluation: its JSON file, that file's name, and reading it back.
 
 A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
-versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was evaluated and a hash over it, so that only the
-same evaluation, done again, replaces a file.
+versions, seconds, and bootstrap where a sweep was asked for it. Its file name carries what was
+evaluated and a hash over it, so that only the same evaluation, done again, replaces a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, shown_path
 from detectron2_patch.plain import digest, json_value
-from detectron2_patch.ratios import LEVELS, MAX, SCOPES, check_ratios, ratio_to_json
+from detectron2_patch.ratios import LEVELS, MAX, SCOPES
+from detectron2_patch.treatments import Treatment, all_levels, setting_to_json
 from detectron2_patch.versions import collect_versions
 
 logger = logging.getLogger(__name__)
@@ -34,16 +35,22 @@ _KEYS = ("args", "setting", "results", "payload", "dataset", "weights", "config"
          "versions", "seconds")  # fmt: skip
 
 
-def make_setting(cr: Mapping[str, float | str], scope: str) -> dict[str, Any]:
-    """A setting as results hold it: all five ratios (``inf`` as "max") and the scope.
+def make_setting(
+    treatments: Mapping[str, float | str | Treatment], scope: str, fitted: str | None = None
+) -> dict[str, Any]:
+    """A setting as results hold it (``treatments.setting_to_json``).
+
+    Args:
+        treatments: level to treatment or ratio (``inf`` or "max" is 1x1); left out: clean.
+        fitted: SHA-256 of the file of fitted parts, told where one is used.
 
     Raises:
         InputError: an unknown level or scope, or a ratio below 1.
     """
     if scope not in SCOPES:
         raise InputError(f"scope {scope!r} is unknown; choose {' or '.join(SCOPES)}")
-    ratios = check_ratios({k: math.inf if r == MAX else r for k, r in cr.items()})
-    return {"cr": {level: ratio_to_json(r) for level, r in ratios.items()}, "scope": scope}
+    given = {level: math.inf if one == MAX else one for level, one in treatments.items()}
+    return setting_to_json(all_levels(given), scope, fitted)
 
 
 def make_result(
@@ -72,7 +79,7 @@ def make_result(
     """
     result = {
         "args": args,
-        "setting": {**setting, **make_setting(setting["cr"], setting["scope"])},
+        "setting": setting,
         "results": results,
         "payload": payload,
         "dataset": {
@@ -109,7 +116,9 @@ def result_name(result: Mapping[str, Any]) -> str:
         "engine": result["engine"],
     })  # fmt: skip
     ratios = (setting["cr"][level] for level in LEVELS)
-    shown = "-".join(["cr", *(r if r == MAX else f"{r:.6g}" for r in ratios)])
+    shown = "-".join(["cr", *(_shown_ratio(ratio) for ratio in ratios)])
+    if "bits" in setting:
+        shown += "_bits-" + "-".join(str(setting["bits"].get(level, "x")) for level in LEVELS)
     parts = (
         PurePath(result["config"]["file"] or "defaults").stem,
         dataset["name"],
@@ -117,6 +126,12 @@ def result_name(result: Mapping[str, Any]) -> str:
         setting["scope"],
     )
     return "_".join([*(_safe(part)[:32] for part in parts), _safe(shown), identity[:12]]) + ".json"
+
+
+def _shown_ratio(ratio: int | float | str | None) -> str:
+    if ratio is None:  # not sent
+        return "x"
+    return MAX if ratio == MAX else f"{ratio:.6g}"
 
 
 def _safe(text: str) -> str:
@@ -165,7 +180,7 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
 
     A ``.json.gz`` holds many (see ``packing``). The origin's files, ``[args, results]``, are read
     as its code ran them (``_from_origin``). Below a folder other JSON files are skipped with one
-    warning, and names with a dot in front in silence.
+    warning, and in silence what this project made from results and names with a dot in front.
 
     Raises:
         InputError: no such path, or a file asked for by name that is no result.
@@ -177,6 +192,8 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     for file in result_files(path):
         try:
             results += load_file(file)
+        except Derived:
+            pass
         except InputError as error:
             skipped.append(str(error))
     if skipped:
@@ -184,6 +201,10 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     if not results:
         logger.warning("no results in %s", path)
     return results
+
+
+class Derived(InputError):
+    """A file that this project made from results, such as the key levels."""
 
 
 def result_files(folder: Path) -> list[Path]:
@@ -200,6 +221,7 @@ def load_file(file: Path) -> list[dict[str, Any]]:
     """The results in one file, packed or not, the origin's too.
 
     Raises:
+        Derived: it holds something made from results.
         InputError: it can't be read or holds no result.
     """
     try:
@@ -213,6 +235,9 @@ def load_file(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"cannot read {file}: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON: {error}") from error
+    kind = data.get("kind") if isinstance(data, dict) and not packing.is_packed(data) else None
+    if isinstance(kind, str) and kind.startswith("detectron2_patch "):
+        raise Derived(f"{file} holds no results but {kind}; give the results it was made from")
     try:
         if packing.is_packed(data):
             return [_checked(one) for one in packing.unpack(data)]
@@ -258,7 +283,7 @@ def _checked(data: Any) -> dict[str, Any]:
     setting = data["setting"]
     if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
         raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
-    if not _are_ratios(setting.get("cr")) and "weights" not in setting:
+    if not _are_ratios(setting.get("cr"), setting) and "weights" not in setting:
         raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
     bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
     if not isinstance(bbox, dict) or "AP" not in bbox:
@@ -283,27 +308,40 @@ def _is_bootstrap(found: Any) -> bool:
     )
 
 
-def _are_ratios(cr: Any) -> bool:
+def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:
+    """Whether each level that is sent has a ratio and no other has."""
+    sent = setting.get("send", LEVELS)
     return (
         isinstance(cr, dict)
+        and isinstance(sent, (list, tuple))
         and set(cr) == set(LEVELS)
-        and all(r == MAX or (type(r) in (int, float) and r >= 1) for r in cr.values())
+        and all(
+            (r == MAX or (type(r) in (int, float) and r >= 1)) if level in sent else r is None
+            for level, r in cr.items()
+        )
     )
 
 
+def is_clean(setting: Mapping[str, Any]) -> bool:
+    """Whether a setting changes nothing."""
+    return setting == {"cr": dict.fromkeys(LEVELS, 1), "scope": setting["scope"]}
+
+
 def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any] | None:
-    """The result of the same evaluation with every ratio at 1, somewhere below ``folder``.
+    """The result of the same evaluation of the clean pyramid, somewhere below ``folder``.
 
     The clean pyramid gives one answer in both scopes, so either will do. None for a clean
     ``result`` itself, and where there is none.
     """
-    clean = dict.fromkeys(LEVELS, 1)
-    if result["setting"]["cr"] == clean:
+    if is_clean(result["setting"]):
         return None
-    names = [result_name({**result, "setting": make_setting(clean, scope)}) for scope in SCOPES]
+    names = [result_name({**result, "setting": make_setting({}, scope)}) for scope in SCOPES]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
-            return load_file(file)[0]
+            try:
+                return load_file(file)[0]
+            except InputError:  # cut off while it was copied
+                continue
     for file in sorted(Path(folder).rglob(f"*{packing.SUFFIX}")):
         try:
             found = load_file(file)
@@ -311,6 +349,6 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
             continue
         for one in found:
             # the origin's files say nothing of their dataset
-            if one["dataset"] and one["setting"]["cr"] == clean and result_name(one) in names:
+            if one["dataset"] and is_clean(one["setting"]) and result_name(one) in names:
                 return one
     return None

@@ -86,7 +86,8 @@ def format_key_levels(analysis: Mapping[str, Any]) -> str:
     parts = [f"Points of AP lost with levels at max, 1x1{interval}. Key: surely more than a fifth "
              "of what all five lose."]
     for scope, sizes in analysis["scopes"].items():
-        rows = [["scope " + scope, "level", "lost alone", "lost on top of all others", "Shapley", "key"]]
+        head = ["lost alone", "lost on top of all others", "Shapley", "key"]
+        rows = [["scope " + scope, "level", *head]]
         for size, levels in sizes.items():
             key = analysis["key"][scope][size]
             rows += [

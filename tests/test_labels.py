@@ -1,7 +1,7 @@
 import pytest
 from made_results import made
 
-from detectron2_patch.labels import is_clean, is_plain, setting_label
+from detectron2_patch.labels import is_plain, setting_label
 
 P3_P5 = {"p2": None, "p3": 1, "p4": None, "p5": 1, "p6": None}
 FINER = {"p2": {"how": "finer", "from": ["p3"]}, "p6": {"how": "subsample", "from": ["p5"]}}
@@ -24,13 +24,19 @@ def test_ratios_alone():
       "restore": {**FINER, "p4": {"how": "mix", "from": ["p3", "p5"], "weights": [0.5, 0.5]}}},
      "send P3 P5, origin, P4 from P3 P5 0.5 0.5"),
     ({"cr": {**P3_P5, "p3": 2}, "send": ["p3", "p5"],
-      "restore": {level: {"how": "fit3", "from": ["p3"]} for level in ("p2", "p4", "p6")}},
-     "send P3 P5, fitted 3x3, ratio 2 P3"),
+      "restore": {level: {"how": "fit", "from": ["p3"]} for level in ("p2", "p4", "p6")}},
+     "send P3 P5, fitted, ratio 2 P3"),
+    ({"cr": {**P3_P5, "p3": None}, "send": ["p5"],
+      "restore": {**{level: {"how": "coarser", "from": ["p5"]} for level in ("p2", "p3", "p4")},
+                  "p6": {"how": "subsample", "from": ["p5"]}}},
+     "send P5, P2 from P5, P3 from P5, P4 from P5"),
+    ({"cr": {**dict.fromkeys(P3_P5, 1), "p6": None}, "send": ["p2", "p3", "p4", "p5"],
+      "restore": {"p6": {"how": "subsample", "from": ["p5"]}}}, "send P2 P3 P4 P5"),
 ])
 def test_other_methods(more, label):
     setting = {**made(1, 1, 1, 1, 1)["setting"], **more}
     assert setting_label(setting) == label
-    assert not is_plain(setting) and not is_clean(setting)
+    assert not is_plain(setting)
 
 
 def test_the_origins_own_files():

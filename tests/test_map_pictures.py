@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
-from detectron2_patch.map_pictures import compare_maps, image_part, strength, treat_by_ratio
+from detectron2_patch.map_pictures import compare_maps, image_part, strength, sent_and_restored
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.words import parse_setting
 
 
 def maps(part=1.0):
@@ -15,10 +16,12 @@ def test_strength_is_the_root_mean_square_over_channels():
 
 
 def test_what_is_sent_and_restored_of_each_level():
-    sent, after = treat_by_ratio(maps(), {"p2": 4, "p6": float("inf")})
-    assert [tuple(sent[level].shape[2:]) for level in LEVELS] == [
-        (8, 8), (16, 16), (8, 8), (4, 4), (1, 1)]
+    treatments = parse_setting(cr=[4, 1, 1, "max", 1], send=["p2", "p3", "p5"], bits=[2])
+    sent, after = sent_and_restored(maps(), treatments)
+    assert [None if sent[level] is None else tuple(sent[level].shape) for level in LEVELS] == [
+        (1, 3, 8, 8), (1, 3, 16, 16), None, (1, 3, 1, 1), None]
     assert all(after[level].shape == maps()[level].shape for level in LEVELS)
+    assert torch.equal(sent["p3"], after["p3"])
 
 
 def test_a_row_a_level_and_grey_where_nothing_is_sent():

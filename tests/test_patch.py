@@ -120,10 +120,10 @@ def test_counts_the_elements_it_keeps(model):
         model(images())
     assert patch.calls == 2
     full = {level: 2 * x.numel() for level, x in Backbone()(images()).items()}
-    assert patch.elements.full == full
-    assert patch.elements.sent["p2"] == full["p2"] // 16
-    assert patch.elements.sent["p5"] == 2 * 2 * 3  # two calls of two images, three channels
-    assert patch.elements.sent["p3"] == full["p3"]
+    assert patch.traffic.full == full
+    assert patch.traffic.sent["p2"] == full["p2"] // 16
+    assert patch.traffic.sent["p5"] == 2 * 2 * 3  # two calls of two images, three channels
+    assert patch.traffic.sent["p3"] == full["p3"]
 
 
 def test_refuses_what_it_cannot_patch(model):

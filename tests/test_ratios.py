@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, check_ratios, parse_cr, ratio_to_json
+from detectron2_patch.ratios import LEVELS, parse_cr, ratio_to_json
 
 ratios = st.one_of(
     st.just("max"),
@@ -55,12 +55,3 @@ def test_refusals_name_the_value_in_one_line(entries, named):
         parse_cr(entries.split())
     assert named in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-def test_levels_left_out_are_one_and_unknown_levels_are_refused():
-    assert check_ratios({"p6": 4}) == {"p2": 1, "p3": 1, "p4": 1, "p5": 1, "p6": 4}
-    with pytest.raises(InputError, match="p7"):
-        check_ratios({"p7": 2})
-    for bad in (0.5, math.nan):
-        with pytest.raises(InputError, match="p2"):
-            check_ratios({"p2": bad})

@@ -136,3 +136,31 @@ def test_origin_ratios_count_from_the_left(tmp_path, cr, expected):
 def test_origin_weights_of_p5_and_p3(tmp_path):
     setting = origin(tmp_path, [0.3, 0.7])["setting"]
     assert setting == {"cr": None, "scope": "rpn", "weights": {"p5": 0.3, "p3": 0.7}}
+
+
+REPLICATES = {"replicates": 2, "seed": 0, "bbox": {
+    "AP": [41.0, 41.5], "APs": [None, None], "APm": [1, 2], "APl": [0.5, None]}}
+
+
+def test_what_was_made_from_results_is_no_stranger_among_them(tmp_path, caplog):
+    write_result(make(), tmp_path)
+    path = write_json(tmp_path / "key.json", {"kind": "detectron2_patch key levels", "scopes": {}})
+    assert load_results(tmp_path) == [make()] and not caplog.records
+    with pytest.raises(InputError, match="key.json holds no results but .*key levels"):
+        load_results(path)
+
+
+def test_replicates_are_read_and_change_no_name(tmp_path):
+    path = write_result(make(), tmp_path)
+    assert write_result({**make(), "bootstrap": REPLICATES}, tmp_path) == path
+    assert load_results(path) == [{**make(), "bootstrap": REPLICATES}]
+
+
+@pytest.mark.parametrize("damage", [
+    {"replicates": 3}, {"replicates": None}, {"seed": "x"}, {"bbox": []},
+    {"bbox": {**REPLICATES["bbox"], "APl": [1, "2"]}}, {"bbox": {"AP": [1, 2]}},
+])  # fmt: skip
+def test_damaged_replicates_are_refused(tmp_path, damage):
+    path = write_json(tmp_path / "x.json", {**make(), "bootstrap": {**REPLICATES, **damage}})
+    with pytest.raises(InputError, match="x.json.*bootstrap"):
+        load_results(path)

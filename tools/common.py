@@ -23,8 +23,61 @@ COCO_HINT = (
 logger = logging.getLogger(__name__)
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that runs a detector on a dataset; the overrides end the line."""
+SETTING_FLAGS = ("--cr", "--send", "--restore", "--rank", "--bits", "--range")
+
+
+def add_setting_flags(parser: argparse.ArgumentParser) -> None:
+    """What is sent and how the rest is restored, beside ``--cr``; see ``words.parse_setting``."""
+    add = parser.add_argument
+    add("--send", metavar="LEVEL", help="the levels that are sent, such as p3 p5 (all)")
+    add("--restore", metavar="HOW",
+        help="how levels that aren't sent are made: nearest (default), finer, coarser, mix:WF,WC, "
+        "fit, origin[:p3|:p5|:W3,W5], and LEVEL=HOW for one of them")
+    add("--rank", metavar="K", help="principal directions kept of a level's channels, or a share "
+        "of their variance such as 0.99; one for all sent levels, or five with '-'")
+    add("--bits", metavar="B", help="bits of an element, 1 to 8; one for all sent levels, or five "
+        "with '-' (float32)")
+    add("--range", metavar="R", help="of the quantisation: level (default) or channel, measured on "
+        "each image, fitted-level or fitted-channel")
+    add("--fitted", metavar="FILE", help="principal directions, ranges and restorers of this "
+        "detector, made by tools/fit.py")
+
+
+def read_setting(args: argparse.Namespace, fitted) -> dict:
+    """The treatments that the flags ask for."""
+    from detectron2_patch.words import FLAGS, parse_setting
+
+    given = {name: getattr(args, name) for name in FLAGS.values()}
+    return parse_setting(
+        **{name: text.split() for name, text in given.items() if text is not None},
+        rank_of=None if fitted is None else fitted.rank_of,
+    )
+
+
+def open_fitted(args: argparse.Namespace):
+    """The fitted parts of ``--fitted``; ``None`` where it isn't given."""
+    from detectron2_patch.fitted import read_fitted
+
+    return None if args.fitted is None else read_fitted(args.fitted)
+
+
+def check_fitted(treatments, fitted, weights: Path, dataset=None) -> None:
+    """Make sure, where one of ``treatments`` uses them, that there are fitted parts of this
+    detector, and that they were not fitted on images of ``dataset``, where AP is measured."""
+    from detectron2_patch.files import sha256
+
+    if not any(one.uses_fit for one in treatments):
+        return
+    if fitted is None:
+        raise InputError("a fitted range or restorer is asked for and there is no --fitted FILE; "
+                         "tools/fit.py makes one")
+    fitted.check(sha256(weights))
+    if dataset is not None:
+        fitted.check_images([dataset.image_path(image) for image in dataset.images])
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a detector; the overrides end the line."""
     add = parser.add_argument
     add("--config-file", metavar="FILE",
         help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
@@ -32,11 +85,18 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default=AUTO,
         help="auto (default): the installed detectron2 where it works, else the built-in one on "
         "torchvision")
-    add("--resume", action="store_true",
-        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
+    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
         help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
-    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
+        help="overrides of the configuration, last on the line")
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that evaluates a detector on a dataset."""
+    add = parser.add_argument
+    add("--resume", action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
     add("--num-gpus", type=int, metavar="N",
         help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
         "process with --device cpu; left out: one process")
@@ -45,16 +105,15 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add("--dist-url", default=distributed.AUTO, metavar="URL",
         help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine")
     add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
-        help="overrides of the configuration, last on the line")
+    add_model_flags(parser)
 
 
-def join_ratios(argv: list[str], flags: Sequence[str] = ("--cr",)) -> list[str]:
-    """Make ``--cr 1 1 1 1 4 KEY VALUE`` one argument, so that the overrides stay apart.
+def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[str]:
+    """Make ``--cr 1 1 1 1 4`` one argument, so that the overrides at the end of the line stay apart.
 
     argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
     next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
-    for a ratio, to be refused as one.
+    for one of them, to be refused where it is none.
     """
     joined, rest = [], list(argv)
     while rest:
@@ -125,6 +184,15 @@ def wanted_device(args: argparse.Namespace) -> str | None:
 
 
 def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
+    """The configuration, the engine with its model, and the dataset to evaluate, all checked, and
+    that results can be written."""
+    from detectron2_patch.results import check_folder
+
+    check_folder(args.results_dir)
+    return prepare_model(args, training)
+
+
+def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
     if args.config_file is None:
         logger.info(COCO_HINT)
@@ -136,7 +204,6 @@ def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.engines.choice import build_engine, check_config, choose_engine
     from detectron2_patch.engines.zoo import find_config
-    from detectron2_patch.results import check_folder
 
     name, why = choose_engine(args.engine)
     logger.info("engine %s: %s", name, why)
@@ -144,7 +211,6 @@ def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
     cfg = load_cfg(config_file, args.opts)
     check_config(name, cfg, training=training)
     device = choose_device(args, cfg)
-    check_folder(args.results_dir)
     dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
     check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if cfg.SEED >= 0:
@@ -182,7 +248,7 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     from detectron2_patch.training.checkpoints import last_path
     from detectron2_patch.weights import resolve_weights
 
-    if args.resume:
+    if getattr(args, "resume", False):
         return last_path(Path(cfg.OUTPUT_DIR))
     trained = zoo_weights(find_config(args.config_file)) if args.config_file else None
     if trained is not None and "MODEL.WEIGHTS" not in args.opts[::2]:

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Which levels of the pyramid matter for which object sizes, with 95 % confidence intervals.
 
-Reads the 32 combinations of clean and lost ("max", 1x1) levels of a scope, or of both, as this makes
-them:
+Reads the 32 combinations of clean and lost ("max", 1x1) levels of one scope or both, as made by
 
   sweep.py --grid 1 max --scope rpn pyramid --bootstrap 1000 --results-dir FOLDER
 

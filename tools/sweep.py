@@ -6,9 +6,23 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
-from common import add_common_flags, describer, find_weights, join_ratios, prepare, start
+from common import (
+    SETTING_FLAGS,
+    add_common_flags,
+    add_setting_flags,
+    check_fitted,
+    describer,
+    find_weights,
+    join_words,
+    open_fitted,
+    prepare,
+    start,
+)
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio
@@ -19,12 +33,16 @@ examples:
   sweep.py --one-at-a-time 2 4 8 16 max             each level alone
   sweep.py --pairs max                              every two levels together
   sweep.py --grid-p2 1 2 4 8 --grid-p3 1 2 4        P2 against P3, the others clean
+  sweep.py --one-at-a-time 1 2 4 --grid-bits - 2 3 4 8 --scope pyramid
+                                                    each level alone: ratios x bits
+  sweep.py --subsets nearest finer coarser mix:0.5,0.5 fit --fitted FILE --scope pyramid
+                                                    every subset sent, five restorers
   sweep.py --grid 1 max --scope rpn pyramid --bootstrap 1000    for tools/key_levels.py
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
 LISTS = ("--grid", *(f"--grid-{level}" for level in LEVELS), "--one-at-a-time", "--pairs",
-         "--scope")  # fmt: skip
+         "--subsets", "--grid-rank", "--grid-bits", "--grid-range", "--scope", *SETTING_FLAGS)
 logger = logging.getLogger("sweep")
 
 
@@ -35,13 +53,23 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     choose = parser.add_argument_group("settings, each flag adding its own").add_argument
-    choose("--grid", metavar="RATIO", help="every combination of these ratios on all levels")
+    choose("--grid", metavar="RATIO", help="every combination of these ratios on all sent levels")
     for level in LEVELS:
         choose(f"--grid-{level}", metavar="RATIO",
                help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1")
     choose("--one-at-a-time", metavar="RATIO", help="each level alone at each of these ratios")
     choose("--pairs", metavar="RATIO", help="every two levels together at each of these ratios")
-    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it")
+    choose("--subsets", metavar="HOW", help="each of the 31 subsets of levels sent, the others "
+           "restored in each of these ways, as --restore takes them")
+    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it; "
+           "--send, --restore, --rank, --bits and --range may follow")
+    also = parser.add_argument_group(
+        "more of each setting above: on every level of a grid or subset, on the one or two levels "
+        "that --one-at-a-time and --pairs reduce").add_argument
+    also("--grid-rank", metavar="K", help="each of these ranks, as --rank takes one; '-' is none")
+    also("--grid-bits", metavar="B", help="each of these bits, as --bits takes one; '-' is float32")
+    also("--grid-range", metavar="R", help="each of these ranges, as --range takes one")
+    add_setting_flags(parser.add_argument_group("what all settings share"))
     add = parser.add_argument
     add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
     add("--batch-size", type=int, metavar="N",
@@ -57,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_ratios(argv, LISTS))
+    args = build_parser().parse_args(join_words(argv, LISTS))
     try:
         return start(run, args, [__file__, *argv])
     except KeyboardInterrupt:
@@ -65,15 +93,16 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def choose_settings(args: argparse.Namespace) -> list:
+def choose_settings(args: argparse.Namespace, fitted) -> list:
     """The settings that the flags ask for, each once.
 
     Raises:
-        InputError: no setting is asked for, or a ratio, a scope or a list is bad.
+        InputError: no setting is asked for, or a word, a scope or a list is bad.
     """
     from detectron2_patch.sweep import settings
 
-    ratios = []
+    base = make_base(args, fitted)
+    found = []
     values = {
         level: _ratios(given, f"--grid-{level}" if own is not None else "--grid")
         for level in LEVELS
@@ -82,17 +111,63 @@ def choose_settings(args: argparse.Namespace) -> list:
         if given is not None
     }
     if values:
-        ratios += settings.grid(values)
+        found += settings.grid(values, base, _reductions(args))
     if args.one_at_a_time is not None:
-        ratios += settings.one_at_a_time(_ratios(args.one_at_a_time, "--one-at-a-time"))
+        ratios = _ratios(args.one_at_a_time, "--one-at-a-time")
+        found += settings.one_at_a_time(_reductions(args, ratios), base)
     if args.pairs is not None:
-        ratios += settings.pairs(_ratios(args.pairs, "--pairs"))
+        found += settings.pairs(_reductions(args, _ratios(args.pairs, "--pairs")), base)
+    if args.subsets is not None:
+        found += settings.subsets(_words(args.subsets, "--subsets"), base, _reductions(args))
     if args.cr_list is not None:
-        ratios += settings.read_list(args.cr_list)
-    if not ratios:
+        found += settings.read_list(args.cr_list, base)
+    if not found:
         raise InputError("no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
-                         "--pairs or --cr-list; see --help")
-    return settings.with_scopes(ratios, _scopes(args.scope))
+                         "--pairs, --subsets or --cr-list; see --help")
+    return settings.with_scopes(found, _scopes(args.scope))
+
+
+def make_base(args: argparse.Namespace, fitted):
+    """What all settings share."""
+    from detectron2_patch.sweep.settings import Base
+    from detectron2_patch.words import NONE
+
+    if args.range is not None and args.bits is None and args.grid_bits is None:
+        raise InputError("--range is that of a quantisation; give --bits or --grid-bits, too")
+
+    def five(text: str | None) -> tuple[str, ...]:
+        words = (text or NONE).split()
+        return tuple(words * len(LEVELS) if len(words) == 1 else words)
+
+    base = Base(
+        *(None if text is None else tuple(text.split()) for text in (args.send, args.restore)),
+        rank_of=None if fitted is None else fitted.rank_of,
+    )
+    sent = base.sent
+
+    def where_sent(words: tuple[str, ...]) -> tuple[str, ...]:
+        one = len(set(words)) == 1
+        return tuple(w if i in sent or not one else NONE for i, w in enumerate(words))
+
+    return replace(base, **{kind: where_sent(five(text)) for kind, text in (
+        ("ranks", args.rank), ("bits", args.bits), ("ranges", args.range))})
+
+
+def _reductions(args: argparse.Namespace, ratios: Sequence[float | None] = (None,)) -> list:
+    from detectron2_patch.sweep.settings import Reduction
+
+    kinds = [
+        [None] if text is None else _words(text, flag)
+        for text, flag in ((args.grid_rank, "--grid-rank"), (args.grid_bits, "--grid-bits"),
+                           (args.grid_range, "--grid-range"))
+    ]
+    return [Reduction(*words) for words in product(ratios, *kinds)]
+
+
+def _words(text: str, flag: str) -> list[str]:
+    if not text.split():
+        raise InputError(f"{flag} got nothing; give one word or more, see --help")
+    return text.split()
 
 
 def _ratios(text: str, flag: str) -> list[float]:
@@ -113,15 +188,18 @@ def _scopes(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then sweep."""
-    settings = choose_settings(args)
+    fitted = open_fitted(args)
+    settings = choose_settings(args, fitted)
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
     if args.bootstrap is not None and args.bootstrap < 1:
         raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
                          "1000")
     if args.dry_run:
+        from detectron2_patch.words import setting_words
+
         for one in settings:
-            print(one.scope, *(f"{r:g}".replace("inf", "max") for r in one.ratios))
+            print(one.scope, setting_words(one.by_level()))
         return
 
     from detectron2_patch.results import make_setting
@@ -130,11 +208,14 @@ def run(args: argparse.Namespace) -> None:
 
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
+    check_fitted((one for setting in settings for one in setting.treatments), fitted, weights,
+                 dataset)
     engine.load_weights(weights)
     constant = describer(vars(args), cfg, engine, dataset, weights)
 
     def describe(setting, results, payload, seconds):
-        return constant(setting=make_setting(setting.by_level(), setting.scope),
+        fitted_sha = None if fitted is None else fitted.sha256
+        return constant(setting=make_setting(setting.by_level(), setting.scope, fitted_sha),
                         results=results, payload=payload, seconds=seconds)
 
     on_cpu = engine.model.device.type == "cpu"
@@ -143,6 +224,7 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size or (1 if on_cpu else 8),
         readers=cfg.DATALOADER.NUM_WORKERS,
         overwrite=args.overwrite,
+        fitted=fitted,
         replicates=args.bootstrap or 0,
     ))
     if done is not None:  # rank 0 has it

@@ -8,15 +8,28 @@ import logging
 import sys
 from pathlib import Path
 
-from common import add_common_flags, describer, find_weights, join_ratios, prepare, start
+from common import (
+    add_common_flags,
+    add_setting_flags,
+    check_fitted,
+    describer,
+    find_weights,
+    join_words,
+    open_fitted,
+    prepare,
+    read_setting,
+    start,
+)
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import SCOPES, parse_cr
+from detectron2_patch.ratios import SCOPES
 
 EPILOG = """\
 examples:
   train_net.py --cr 1 1 1 1 1 4                   the demo, P6 at ratio 4
   train_net.py --scope pyramid --cr 1 1 max 1 1   the demo, P4 reduced to 1x1 for both heads
+  train_net.py --scope pyramid --restore origin   the study's proposal: P3 and P5 sent
+  train_net.py --scope pyramid --bits 3           all levels sent, 3 bits an element
   train_net.py --config-file configs/COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml \\
       --cr 1 1 1 1 4 MODEL.WEIGHTS detectron2://COCO-Detection/\
 faster_rcnn_X_101_32x8d_FPN_3x/139173657/model_final_68b088.pkl
@@ -34,7 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
         "first is 1 and names no level")
     add("--scope", choices=SCOPES, default="rpn",
-        help="who reads the degraded maps: the RPN alone (default) or the box head too")
+        help="who reads the maps as received: the RPN alone (default) or the box head too")
+    add_setting_flags(parser)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
     mode.add_argument("--train", action="store_true", help="train first, then evaluate")
@@ -49,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_ratios(argv))
+    args = build_parser().parse_args(join_words(argv))
     return start(run, args, [__file__, *argv])
 
 
@@ -58,21 +72,36 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch import pipeline
     from detectron2_patch.results import make_setting
 
-    ratios = parse_cr(args.cr.split())
-    if args.train_damaged and not args.train:
-        raise InputError("--train-damaged is given without --train; an evaluation is damaged by "
-                         "--cr and --scope alone: leave it out")
+    fitted = open_fitted(args)
+    treatments = read_setting(args, fitted)
+    if args.train_damaged:
+        check_damage(args, treatments)
     cfg, engine, dataset = prepare(args, training=args.train)
-    weights = train(args, ratios, cfg, engine) if args.train else find_weights(args, cfg)
+    weights = train(args, treatments, cfg, engine) if args.train else find_weights(args, cfg)
+    check_fitted(treatments.values(), fitted, weights, dataset)
     engine.load_weights(weights)
-    done = pipeline.evaluate(engine, dataset, ratios, args.scope, cfg.DATALOADER.NUM_WORKERS)
+    done = pipeline.evaluate(
+        engine, dataset, treatments, args.scope, cfg.DATALOADER.NUM_WORKERS, fitted
+    )
     if done is not None:  # rank 0 has it
         describe = describer({**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights)
-        report(describe(setting=make_setting(ratios, args.scope), results=done.results,
-                        payload=done.payload, seconds=done.seconds), args.results_dir)
+        setting = make_setting(treatments, args.scope, fitted and fitted.sha256)
+        report(describe(setting=setting, results=done.results, payload=done.payload,
+                        seconds=done.seconds), args.results_dir)
 
 
-def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Path:
+def check_damage(args: argparse.Namespace, treatments: dict) -> None:
+    """Refuse what no training can be damaged by."""
+    if not args.train:
+        raise InputError("--train-damaged is given without --train; an evaluation is damaged by "
+                         "--cr and --scope alone: leave it out")
+    if any(getattr(one, "bits", 0) or one.uses_fit for one in treatments.values()):
+        raise InputError("--train-damaged takes --cr, --send and --restore; a training has no "
+                         "gradient through --bits, and nothing is fitted before it: leave --bits, "
+                         "--rank and fit out")
+
+
+def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint.
 
     With ``--train-damaged`` the heads learn from the pyramid that they will be evaluated on.
@@ -89,7 +118,7 @@ def train(args: argparse.Namespace, ratios: dict[str, float], cfg, engine) -> Pa
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do
-        damage = patch_rpn(engine.model, ratios, args.scope, must_run=False)
+        damage = patch_rpn(engine.model, treatments, args.scope, must_run=False)
     with damage:
         return engine.train(dataset, start, resume=args.resume)
 

@@ -8,17 +8,29 @@ import logging
 import sys
 from pathlib import Path
 
-from common import DEMO_CONFIG, choose_device, find_weights, is_config_key, join_ratios
+from common import (
+    DEMO_CONFIG,
+    add_setting_flags,
+    check_fitted,
+    choose_device,
+    find_weights,
+    is_config_key,
+    join_words,
+    open_fitted,
+    read_setting,
+)
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import SCOPES, parse_cr
+from detectron2_patch.ratios import SCOPES
 
 EPILOG = """\
 examples:
   visualize.py --cr 8 1 1 1 1 --maps                          a scene of the demo, and its maps
+  visualize.py --restore origin --maps                        P3 and P5 sent, the rest made of them
   visualize.py --image a.jpg b.jpg --scope rpn -o pictures    your own photographs
   visualize.py --image a.jpg --config-file FILE --classes val.json MODEL.WEIGHTS FILE
 """
+DEFAULT_CR = "8 1 1 1 1"
 DEMO_THRESHOLD, THRESHOLD = 0.9, 0.5
 logger = logging.getLogger("visualize")
 
@@ -34,8 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the picture (comparison.png), or the folder of the pictures of several images")
     add("--maps", action="store_true", help="the maps, too: before, as sent, and as restored, in "
         "…_maps.png beside each picture")
-    add("--cr", default="8 8 8 8 8", metavar="RATIO", help="ratios of P2 … P6 (8 8 8 8 8)")
+    add("--cr", metavar="RATIO", help="ratios of P2 … P6 (8 1 1 1 1 where nothing else is given)")
     add("--scope", choices=SCOPES, default="pyramid", help="who reads the damaged maps (pyramid)")
+    add_setting_flags(parser)
     add("--threshold", type=float, metavar="SCORE", help=f"lowest score to draw ({DEMO_THRESHOLD} "
         f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})")
     add("--classes", metavar="JSON", help="a COCO-format JSON that names the classes")
@@ -63,7 +76,7 @@ def repeat_flag(argv: list[str], flag: str = "--image") -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_ratios(repeat_flag(argv)))
+    args = build_parser().parse_args(join_words(repeat_flag(argv)))
     args.num_gpus, args.resume = None, False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -76,7 +89,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Load the detector and draw each image."""
-    ratios = parse_cr(args.cr.split())
+    if not any((args.cr, args.send, args.restore, args.rank, args.bits)):
+        args.cr = DEFAULT_CR
+    fitted = open_fitted(args)
+    treatments = read_setting(args, fitted)
     names = None if args.classes is None else read_names(args.classes)
 
     from functools import partial
@@ -86,8 +102,10 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
     from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.map_pictures import treat_by_ratio
+    from detectron2_patch.labels import setting_label
+    from detectron2_patch.map_pictures import sent_and_restored
     from detectron2_patch.patch import patch_rpn
+    from detectron2_patch.treatments import setting_to_json
 
     cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
     check_supported(cfg, training=False)
@@ -103,14 +121,16 @@ def run(args: argparse.Namespace) -> None:
     for image in images:
         read_image(image)  # all of them, before seconds of work
     engine = TorchvisionEngine(cfg, choose_device(args, cfg))
-    engine.load_weights(find_weights(args, cfg))
-    title = f"ratios {args.cr}, scope {args.scope}"
-    damage = partial(patch_rpn, engine.model, ratios, args.scope)
+    weights = find_weights(args, cfg)
+    check_fitted(treatments.values(), fitted, weights)
+    engine.load_weights(weights)
+    title = f"{setting_label(setting_to_json(treatments, args.scope))}, scope {args.scope}"
+    damage = partial(patch_rpn, engine.model, treatments, args.scope, fitted=fitted)
     for image, output in zip(images, outputs(images, args.output)):
         draw(engine, image, output, damage, args.threshold, names, title)
         if args.maps:
             draw_maps(engine, image, output.with_name(f"{output.stem}_maps.png"),
-                      partial(treat_by_ratio, ratios=ratios), title)
+                      partial(sent_and_restored, treatments=treatments, fitted=fitted), title)
 
 
 def draw(engine, image: Path, output: Path, damage, threshold: float, names, title: str) -> None:

@@ -28,7 +28,7 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     Raises:
         InputError: the disk has too little space.
     """
-    images, one_pass = sweep.dataset.images, OnePass(sweep.engine, plan)
+    images, one_pass = sweep.dataset.images, OnePass(sweep.engine, plan, sweep.fitted)
     loaded = sweep.engine.read(sweep.dataset.image_path(images[len(images) // 2]))
     one_pass([loaded])  # the first run sets up what later ones find ready
     start = time.perf_counter()
@@ -36,7 +36,7 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     seconds = (time.perf_counter() - start) * len(images)
     seconds += _evaluation_seconds(sweep, plan, found) * len(plan.settings) / sweep.processes
     results = (RESULT_BYTES + REPLICATE_BYTES * sweep.replicates) * len(plan.settings)
-    needed = len(encode([0], [found], np.zeros(0))) * len(images) + results
+    needed = len(encode([0], [found], np.zeros((2, 0)))) * len(images) + results
     logger.info(
         "%d settings from %d treatments of single levels, on %d images: about %s, and %s of disk, "
         "of which %s stay", len(plan.settings), sum(map(len, plan.treatments.values())),

@@ -22,13 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.degrade import degrade, reduced_size
+from detectron2_patch.fitted import Fitted
+from detectron2_patch.payload import sent_elements
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import POOLED, Plan
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress
+from detectron2_patch.transmission import Channel
+from detectron2_patch.treatments import sources_of
 
 _ROWS = 2048  # boxes through the box head at a time: bounds its memory
 
@@ -72,14 +75,15 @@ class OnePass:
 
     Attributes:
         seconds: where the time went: ``backbone``, ``rpn`` and ``box head`` are the network's, the
-            work that no order of doing things avoids; ``merge`` and ``suppress`` are ours.
+            work that no order of doing things avoids; ``treat`` (what is sent and restored),
+            ``merge`` and ``suppress`` are ours.
         rows: how many boxes went through the box head.
     """
 
     NETWORK = ("backbone", "rpn", "box head")
 
-    def __init__(self, engine, plan: Plan) -> None:
-        self.engine, self.plan = engine, plan
+    def __init__(self, engine, plan: Plan, fitted: Fitted | None = None) -> None:
+        self.engine, self.plan, self.fitted = engine, plan, fitted
         self.cuda = next(engine.model.parameters()).is_cuda
         self.seconds: Counter[str] = Counter()
         self.rows = 0
@@ -97,24 +101,40 @@ class OnePass:
         self.read_by_box_head = {
             (POOLED[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
         }
+        # what others are restored from is kept, too, while a batch is at work
+        self.sources = {
+            source for level, t in self.lists
+            for source in list(sources_of(level, plan.treatments[level][t]))[1:]
+        }
+        # in scope rpn nothing is saved, and no bytes are counted
+        self.counted = {
+            key for setting in plan.settings if setting.scope == "pyramid"
+            for key in setting.by_level().items()
+        }
 
     def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
-        """The detections of images of one padded size, as ``engine.read`` gives them, and the
-        elements of their maps: as each (level, treatment) sends them, then of each level in full.
-        """
+        """The detections of images of one padded size, as ``engine.read`` gives them, and counts
+        ``(2, L + 5)``, elements and bytes: of what each (level, treatment) sends of their maps,
+        then of each level in full, and in its place of bytes, of images."""
         with self.timed("backbone"):
             batch = self.engine.batch(inputs)
             clean = self.engine.pyramid(batch)
+        channel = Channel(clean, self.fitted, self.counted)
         maps, proposals = {}, []
-        with self.timed("rpn"):
-            for level, t in self.lists:
-                treated = degrade(clean[level], self.plan.treatments[level][t])
+        for level, t in self.lists:
+            treatment = self.plan.treatments[level][t]
+            with self.timed("treat"):
+                treated = channel.map(level, treatment)
+                if (level, treatment) not in self.sources:
+                    del channel.maps[level, treatment]
+            with self.timed("rpn"):
                 proposals.append(
                     self.engine.level_proposals(batch, level, treated)
                     if (level, t) in self.read_by_rpn else None
                 )
-                if (level, t) in self.read_by_box_head:
-                    maps[level, t] = treated
+            if (level, t) in self.read_by_box_head:
+                maps[level, t] = treated
+        del channel.maps
         detected = [
             self._image(
                 number, maps, [found and found[number] for found in proposals],
@@ -122,7 +142,7 @@ class OnePass:
             )
             for number, one in enumerate(inputs)
         ]
-        return detected, self._elements(clean)
+        return detected, self._counts(channel)
 
     def _image(self, number: int, maps: dict, proposals: list, network_size, image_size):
         with self.timed("merge"):
@@ -237,15 +257,15 @@ class OnePass:
             members[start : start + _ROWS] &= pack(in_merge)
         return members
 
-    def _elements(self, pyramid: dict[str, Tensor]) -> np.ndarray:
-        """``(L + 5,)``: elements of a batch's maps as each list's treatment sends them, then of
-        each level in full."""
-        counts = []
+    def _counts(self, channel: Channel) -> np.ndarray:
+        elements, nbytes = [], []
         for level, t in self.lists:
-            n, c, h, w = pyramid[level].shape
-            small_h, small_w = reduced_size(h, w, self.plan.treatments[level][t])
-            counts.append(n * c * small_h * small_w)
-        return np.array([*counts, *(pyramid[level].numel() for level in LEVELS)], dtype=np.int64)
+            treatment = self.plan.treatments[level][t]
+            elements.append(sent_elements(channel.clean[level].shape, treatment))
+            nbytes.append(channel.nbytes.get((level, treatment), 0))
+        full = [channel.clean[level].numel() for level in LEVELS]
+        images = [len(channel.clean[level]) for level in LEVELS]
+        return np.array([[*elements, *full], [*nbytes, *images]], dtype=np.int64)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:

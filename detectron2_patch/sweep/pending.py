@@ -53,7 +53,7 @@ def identity(sweep: Sweep) -> str:
     blank = sweep.blank(sweep.settings[0])
     versions = {k: v for k, v in blank["versions"].items() if k not in MACHINE}
     return digest([
-        [list(map(str, one.ratios)) + [one.scope] for one in sweep.settings],
+        [sweep.blank(one)["setting"] for one in sweep.settings],
         blank["dataset"]["digest"], blank["weights"]["sha256"], blank["config"]["digest"],
         blank["engine"], versions, sweep.batch_size, CHUNK,
     ])

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.sweep.settings import Setting
+from detectron2_patch.treatments import CLEAN, Treatment
 
 POOLED = LEVELS[:4]  # P2 … P5: the maps that the box head pools from
 
@@ -19,7 +20,7 @@ class Plan:
 
     Attributes:
         settings: the ``S`` settings.
-        treatments: level to its distinct ratios, ascending.
+        treatments: level to its distinct treatments, in the settings' order.
         merges: ``(M, 5)``, the distinct choices of treatments that the RPN reads; settings that
             differ in scope alone share one.
         merge_of: ``(S,)``, each setting's row of ``merges``.
@@ -27,7 +28,7 @@ class Plan:
     """
 
     settings: tuple[Setting, ...]
-    treatments: dict[str, tuple[float, ...]]
+    treatments: dict[str, tuple[Treatment, ...]]
     merges: np.ndarray
     merge_of: np.ndarray
     box: np.ndarray
@@ -40,18 +41,17 @@ class Plan:
 
 def make_plan(settings: Sequence[Setting]) -> Plan:
     """The plan of at least one setting."""
-    ratios = np.array([setting.ratios for setting in settings], dtype=np.float64)
     honest = np.array([setting.scope == "pyramid" for setting in settings])
     treatments, rpn, box = {}, [], []
     for column, level in enumerate(LEVELS):
-        values = set(ratios[:, column])
-        if level in POOLED and not honest.all():
-            values.add(1.0)  # scope rpn: the box head reads the clean map
-        treatments[level] = tuple(sorted(values))
-        rpn.append(np.searchsorted(treatments[level], ratios[:, column]))
+        read = [setting.treatments[column] for setting in settings]
+        # scope rpn: the box head reads the clean map
+        also = [CLEAN] if level in POOLED and not honest.all() else []
+        number = {one: t for t, one in enumerate(dict.fromkeys([*also, *read]))}
+        treatments[level] = tuple(number)
+        rpn.append(np.array([number[one] for one in read]))
         if level in POOLED:
-            clean = np.searchsorted(treatments[level], 1.0)
-            box.append(np.where(honest, rpn[-1], clean))
+            box.append(np.where(honest, rpn[-1], number.get(CLEAN, -1)))
     merges, merge_of = np.unique(np.stack(rpn, axis=1), axis=0, return_inverse=True)
     return Plan(
         tuple(settings), treatments, merges, merge_of.reshape(-1), np.stack(box, axis=1)

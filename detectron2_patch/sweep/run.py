@@ -19,7 +19,7 @@ import numpy as np
 from detectron2_patch import distributed, pipeline
 from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.errors import InputError
-from detectron2_patch.payload import Elements, make_payload
+from detectron2_patch.payload import Traffic, make_payload, sent_bits, weigh_images
 from detectron2_patch.progress import progress
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.results import write_result
@@ -31,6 +31,7 @@ from detectron2_patch.sweep.score import score
 from detectron2_patch.sweep.settings import Setting
 from detectron2_patch.sweep.spool import GROUP, Spool
 from detectron2_patch.sweep.task import Sweep, make_batches, make_chunks
+from detectron2_patch.transmission import side_bytes
 
 logger = logging.getLogger(__name__)
 _WRITERS = 8  # threads that write results
@@ -97,7 +98,8 @@ def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
     bootstrap = Bootstrap(sweep.dataset, sweep.replicates) if sweep.replicates else None
     for setting in progress(pending, unit="setting", desc="sweep", disable=distributed.rank() > 0):
         found = pipeline.evaluate(
-            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers, bootstrap
+            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers,
+            sweep.fitted, bootstrap,
         )
         if found is not None:
             result = sweep.describe(setting, found.results, found.payload, found.seconds)
@@ -117,7 +119,7 @@ def _in_one_pass(sweep: Sweep, pending: Sequence[Setting]) -> Done:
         spooled = []
     plan = make_plan(spooled or pending)
     chunks = make_chunks(sweep.dataset, sweep.batch_size)
-    one_pass = OnePass(sweep.engine, plan)
+    one_pass = OnePass(sweep.engine, plan, sweep.fitted)
     distributed.barrier()
     if spooled:
         logger.info("going on with the unfinished sweep in %s", spool.folder)
@@ -154,21 +156,21 @@ def _detect(
         for number in missing:
             with one_pass.timed("images"):
                 inputs = [next(loaded) for _ in chunks[number]]
-            found, elements = [], np.zeros(1, dtype=np.int64)
+            found, counts = [], np.zeros((1, 1), dtype=np.int64)
             for batch in make_batches(inputs, sweep.batch_size, divisor):
-                detected, counts = one_pass(batch)
+                detected, of_batch = one_pass(batch)
                 found += detected
-                elements = elements + counts
+                counts = counts + of_batch
                 bar.update(len(batch))
             with one_pass.timed("spool"):
-                spool.write(number, [image["id"] for image in chunks[number]], found, elements)
+                spool.write(number, [image["id"] for image in chunks[number]], found, counts)
 
 
 def _evaluate(
     sweep: Sweep, spool: Spool, plan: Plan, chunks: int, pending: set[Setting], share: float
 ) -> int:
     """AP of each pending setting of the spool, written as it comes; returns how many."""
-    payload = _Payload(plan, sum(spool.elements(number) for number in range(chunks)))
+    payload = _Payload(sweep, plan, sum(spool.counts(number) for number in range(chunks)))
     todo = {i for i, setting in enumerate(plan.settings) if setting in pending}
     groups = distributed.share(sorted({i // GROUP for i in todo}))
     todo = {i for i in todo if i // GROUP in groups}
@@ -201,15 +203,23 @@ def _evaluate(
 
 
 class _Payload:
-    """Payloads of settings from the elements of each (level, treatment) over all images."""
+    """Payloads of settings: what each (level, treatment) sent over all images, added up."""
 
-    def __init__(self, plan: Plan, elements: np.ndarray) -> None:
-        self.plan = plan
+    def __init__(self, sweep: Sweep, plan: Plan, counts: np.ndarray) -> None:
+        self.plan, self.fitted = plan, sweep.fitted
+        self.images = weigh_images(sweep.dataset)
         ends = np.cumsum([len(plan.treatments[level]) for level in LEVELS])
-        self.sent = dict(zip(LEVELS, np.split(elements[:-len(LEVELS)], ends[:-1])))
-        self.full = dict(zip(LEVELS, elements[-len(LEVELS):].tolist()))
+        parts = np.split(counts, ends, axis=1)
+        self.counts = dict(zip(LEVELS, parts))
+        self.full, self.image_count = parts[-1][0].tolist(), int(parts[-1][1, 0])
 
     def of(self, index: int) -> dict[str, Any]:
-        chosen = self.plan.merges[self.plan.merge_of[index]]
-        sent = {level: int(self.sent[level][t]) for level, t in zip(LEVELS, chosen)}
-        return make_payload(self.plan.settings[index].scope, Elements(self.full, sent))
+        setting = self.plan.settings[index]
+        traffic = Traffic(self.image_count, dict(zip(LEVELS, self.full)))
+        for level, t in zip(LEVELS, self.plan.merges[self.plan.merge_of[index]]):
+            elements, nbytes = self.counts[level][:, t].tolist()
+            traffic.sent[level] = elements
+            traffic.bits[level] = elements * sent_bits(self.plan.treatments[level][t])
+            traffic.nbytes[level] = nbytes
+        side = side_bytes(setting.by_level(), self.fitted)
+        return make_payload(setting.scope, traffic, self.images, side)

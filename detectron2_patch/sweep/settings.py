@@ -1,55 +1,148 @@
-"""Lists of settings: grids, one level at a time, pairs, and lists from a file."""
+"""Lists of settings: grids, one level at a time, pairs, subsets, and lists from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, parse_cr
+from detectron2_patch.ratios import LEVELS, ratio_to_json
+from detectron2_patch.treatments import Sent, Treatment
+from detectron2_patch.words import FLAGS, NONE, RankOf, parse_setting
 
-Ratios = tuple[float, ...]  # of P2 … P6; inf reduces a map to 1x1
-CLEAN: Ratios = (1.0,) * len(LEVELS)
+Treatments = tuple[Treatment, ...]  # of P2 … P6
 
 
 class Setting(NamedTuple):
-    """One evaluation: the ratios of P2 … P6 and who reads the degraded maps."""
+    """One evaluation: the treatments of P2 … P6 and who reads the maps as received."""
 
-    ratios: Ratios
+    treatments: Treatments
     scope: str
 
-    def by_level(self) -> dict[str, float]:
-        """The ratios as a mapping, level to ratio."""
-        return dict(zip(LEVELS, self.ratios))
+    def by_level(self) -> dict[str, Treatment]:
+        """The treatments as a mapping."""
+        return dict(zip(LEVELS, self.treatments))
 
 
-def grid(values: Mapping[str, Sequence[float]]) -> list[Ratios]:
-    """Every combination of each level's values; a level left out stays at 1. P6 runs fastest."""
-    return list(product(*(values.get(level, (1.0,)) for level in LEVELS)))
+def plain(ratios: Iterable[float]) -> Treatments:
+    """All five levels sent at these ratios."""
+    return tuple(Sent(float(ratio)) for ratio in ratios)
 
 
-def one_at_a_time(values: Sequence[float]) -> list[Ratios]:
-    """The clean pyramid, then each level alone at each value."""
-    return [CLEAN, *(_with({i: value}) for i in range(len(LEVELS)) for value in values)]
+@dataclass(frozen=True)
+class Base:
+    """The words that all settings of a list share, as ``words.parse_setting`` takes them.
+
+    ``ratios``, ``ranks``, ``bits`` and ``ranges`` are five words each, ``-`` where they say
+    nothing; ``one`` makes the treatments of any other choice of them.
+    """
+
+    send: tuple[str, ...] | None = None
+    restore: tuple[str, ...] | None = None
+    ratios: tuple = (1,) * len(LEVELS)
+    ranks: tuple = (NONE,) * len(LEVELS)
+    bits: tuple = (NONE,) * len(LEVELS)
+    ranges: tuple = (NONE,) * len(LEVELS)
+    rank_of: RankOf | None = None
+
+    def one(self, **words) -> Treatments:
+        """The treatments of these words, some of them others than the base's."""
+        base = replace(self, **words)
+        ranges = [NONE if bits == NONE else one for bits, one in zip(base.bits, base.ranges)]
+        ratios = [ratio_to_json(ratio) for ratio in base.ratios]
+        return tuple(parse_setting(
+            ratios, base.send, base.restore, base.ranks, base.bits,
+            None if set(ranges) == {NONE} else ranges, base.rank_of,
+        ).values())
+
+    @property
+    def sent(self) -> list[int]:
+        """Numbers of the levels that are sent."""
+        treatments = self.one(ratios=(1,) * len(LEVELS))
+        return [i for i, one in enumerate(treatments) if isinstance(one, Sent)]
 
 
-def pairs(values: Sequence[float]) -> list[Ratios]:
-    """The clean pyramid, then every two levels together, both at each value."""
-    return [
-        CLEAN,
-        *(_with({i: value, j: value})
-          for i, j in combinations(range(len(LEVELS)), 2) for value in values),
-    ]
+class Reduction(NamedTuple):
+    """What a level is reduced by: a value of each kind, None where the base's stays."""
+
+    ratio: float | None = None
+    rank: str | None = None
+    bits: str | None = None
+    range: str | None = None
 
 
-def _with(changes: Mapping[int, float]) -> Ratios:
-    return tuple(changes.get(i, 1.0) for i in range(len(LEVELS)))
+_KINDS = ("ratios", "ranks", "bits", "ranges")
 
 
-def read_list(path: str | Path) -> list[Ratios]:
-    """Ratios from a file: a setting a line as ``--cr`` takes it, ``#`` starts a comment.
+def reduced(base: Base, levels: Iterable[int], reduction: Reduction) -> Treatments:
+    """The base with some levels reduced."""
+    words = {kind: list(getattr(base, kind)) for kind in _KINDS}
+    for kind, value in zip(_KINDS, reduction):
+        for level in levels:
+            if value is not None:
+                words[kind][level] = value
+    return base.one(**{kind: tuple(values) for kind, values in words.items()})
+
+
+def grid(
+    values: Mapping[str, Sequence[float]], base: Base = Base(),
+    reductions: Sequence[Reduction] = (Reduction(),),
+) -> list[Treatments]:
+    """Every combination of each sent level's ratios, with each reduction of all levels in turn.
+
+    A level without values keeps the base's ratio. P6 runs fastest, of the reductions each grid.
+    """
+    sent = base.sent
+    found = []
+    for reduction in reductions:
+        for ratios in product(*(
+            values.get(level, (base.ratios[i],)) if i in sent else (1,)
+            for i, level in enumerate(LEVELS)
+        )):
+            found.append(reduced(replace(base, ratios=ratios), sent, reduction))
+    return found
+
+
+def one_at_a_time(
+    reductions: Sequence[Reduction], base: Base = Base()
+) -> list[Treatments]:
+    """The base, then each sent level alone with each reduction."""
+    return [base.one(), *(reduced(base, [i], one) for i in base.sent for one in reductions)]
+
+
+def pairs(reductions: Sequence[Reduction], base: Base = Base()) -> list[Treatments]:
+    """The base, then every two sent levels together with each reduction."""
+    return [base.one(), *(reduced(base, both, one)
+                          for both in combinations(base.sent, 2) for one in reductions)]
+
+
+def subsets(
+    restores: Sequence[str], base: Base = Base(),
+    reductions: Sequence[Reduction] = (Reduction(),),
+) -> list[Treatments]:
+    """Each non-empty subset of the levels sent, with each of the restorers and reductions.
+
+    The origin's method, which sends P3 and P5 alone, counts for that subset.
+    """
+    found = []
+    for count in range(len(LEVELS), 0, -1):
+        for send in combinations(LEVELS, count):
+            for restore in restores:
+                if restore.startswith("origin") and send != ("p3", "p5"):
+                    continue
+                of_send = replace(base, send=send, restore=(restore,))
+                found += [reduced(of_send, of_send.sent, one) for one in reductions]
+    return found
+
+
+def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
+    """Settings from a file: one a line as ``--cr`` takes it, ``#`` starts a comment.
+
+    The ratios may be followed, or replaced, by more flags of a setting: ``--send p3 p5 --bits 4``.
 
     Raises:
         InputError: the file can't be read, or a line holds no setting; names the line.
@@ -63,18 +156,36 @@ def read_list(path: str | Path) -> list[Ratios]:
         ) from error
     found = []
     for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].replace(",", " ").split()
-        if not words:
-            continue
         try:
-            found.append(tuple(parse_cr(words).values()))
-        except InputError as error:
+            words = shlex.split(line.replace(",", " ") if "--" not in line else line, comments=True)
+            if words:
+                found.append(_read_line(words, base))
+        except ValueError as error:  # InputError is one
             raise InputError(f"--cr-list {path}, line {number}: {error}") from error
     if not found:
         raise InputError(f"--cr-list {path} holds no setting; write one a line, such as 1 1 1 1 4")
     return found
 
 
-def with_scopes(ratios: Iterable[Ratios], scopes: Sequence[str]) -> list[Setting]:
-    """Each list of ratios in each scope, every setting once, in the order given."""
-    return list(dict.fromkeys(Setting(one, scope) for scope in scopes for one in ratios))
+def _read_line(words: Sequence[str], base: Base) -> Treatments:
+    given: dict[str, list[str]] = {"--cr": []}
+    flag = "--cr"
+    for word in words:
+        if word.startswith("--"):
+            flag = word
+            if flag not in FLAGS:
+                raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(FLAGS)}")
+            given[flag] = []
+        else:
+            given[flag].append(word)
+    if not given["--cr"] and len(given) > 1:
+        del given["--cr"]
+    return tuple(parse_setting(
+        **{FLAGS[flag]: values for flag, values in given.items()}, rank_of=base.rank_of
+    ).values())
+
+
+def with_scopes(treatments: Iterable[Treatments], scopes: Sequence[str]) -> list[Setting]:
+    """Each list of treatments in each scope, every setting once, in the order given."""
+    once = list(dict.fromkeys(treatments))
+    return list(dict.fromkeys(Setting(one, scope) for scope in scopes for one in once))

@@ -58,24 +58,24 @@ class Spool:
 
     def write(
         self, chunk: int, image_ids: Sequence[int], found: Sequence[Detected],
-        elements: np.ndarray,
+        counts: np.ndarray,
     ) -> None:
-        """Write a chunk: its images' detections, and elements ``(L,)`` of each list's maps.
+        """Write a chunk: its images' detections, and what ``OnePass`` counted.
 
         Raises:
             InputError: the disk is full or the folder can't be written.
         """
         with atomic_write(self._path(chunk)) as file:
-            file.write(encode(image_ids, found, elements))
+            file.write(encode(image_ids, found, counts))
 
     def read(self, chunk: int) -> np.lib.npyio.NpzFile:
         """The arrays of a chunk by name, each read when it is asked for; to be closed."""
         return np.load(self._path(chunk))
 
-    def elements(self, chunk: int) -> np.ndarray:
-        """The elements that a chunk was written with."""
+    def counts(self, chunk: int) -> np.ndarray:
+        """The counts that a chunk was written with."""
         with self.read(chunk) as arrays:
-            return arrays["elements"]
+            return arrays["sent"]
 
     def remove(self) -> None:
         """Delete the folder."""
@@ -86,13 +86,13 @@ class Spool:
 
 
 def encode(
-    image_ids: Sequence[int], found: Sequence[Detected], elements: np.ndarray
+    image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarray
 ) -> bytes:
     """The bytes of a chunk: a compressed npz."""
     arrays = {
         "image_ids": np.array(image_ids, dtype=np.int64),
         "counts": np.array([len(one.scores) for one in found], dtype=np.int64),
-        "elements": elements,
+        "sent": counts,
         **{name: np.concatenate([getattr(one, name) for one in found])
            for name in ("boxes", "scores", "classes")},
     }

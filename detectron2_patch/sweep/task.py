@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.fitted import Fitted
 from detectron2_patch.sweep.settings import Setting
 
 CHUNK = 16  # images that are written, and after a kill repeated, together
@@ -30,6 +31,7 @@ class Sweep:
         processes: how many compute AP.
         readers: threads that read images ahead.
         overwrite: do settings again that have a result.
+        fitted: what some treatments need.
         replicates: resamples of the images whose AP each result gets, too; see ``bootstrap``.
     """
 
@@ -42,6 +44,7 @@ class Sweep:
     processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     readers: int = 1
     overwrite: bool = False
+    fitted: Fitted | None = None
     replicates: int = 0
 
     def blank(self, setting: Setting) -> dict[str, Any]:

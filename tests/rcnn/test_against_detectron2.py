@@ -77,14 +77,19 @@ def spread_outputs(model, inputs):
 
 
 def unmatched(wanted, found):
-    """How many boxes of ``wanted`` have no counterpart, and the largest gaps of those that do."""
+    """How many boxes of ``wanted`` have no counterpart, and the largest gaps of those that do.
+
+    Of several boxes in one place, such as those of two levels clipped to the whole image, the
+    counterpart is the one of nearest score.
+    """
     flips, box_gap, score_gap = 0, 0.0, 0.0
     boxes, scores, classes = wanted
     for box, score, kind in zip(boxes, scores, classes):
         near = (found[0] - box).abs().amax(1)
-        near[found[2] != kind] = torch.inf
-        best = near.argmin() if len(near) else None
-        if best is None or near[best] > BOX_GAP or (found[1][best] - score).abs() > SCORE_GAP:
+        gaps = (found[1] - score).abs()
+        gaps[(found[2] != kind) | (near > BOX_GAP)] = torch.inf
+        best = gaps.argmin() if len(gaps) else None
+        if best is None or gaps[best] > SCORE_GAP:
             flips += 1
             continue
         box_gap = max(box_gap, near[best].item())

@@ -8,27 +8,29 @@ import torch
 
 from detectron2_patch.config import load_cfg
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import Elements
+from detectron2_patch.payload import Traffic
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
-from detectron2_patch.sweep.settings import Setting, grid, with_scopes
+from detectron2_patch.sweep.settings import Setting, grid, plain, with_scopes
 from detectron2_patch.sweep.suppress import unpack
 
 
-def compare(engine, inputs, settings, chosen):
+def compare(engine, inputs, settings, chosen, fitted=None):
     """Detections compared, how many aren't bit for bit those of the one-by-one run, and how many
     stand where the two don't find the same to 1e-3 pixel and 1e-5 in score."""
-    one_pass = OnePass(engine, make_plan(settings))
+    one_pass = OnePass(engine, make_plan(settings), fitted)
     compared = differing = unequal = 0
     for one in inputs:
-        (found,), elements = one_pass([one])
+        (found,), counts = one_pass([one])
         flags = unpack(found.members, len(settings))
         for index in chosen:
             setting, mine = settings[index], flags[:, index]
-            with patch_rpn(engine.model, setting.by_level(), setting.scope) as patch:
+            with patch_rpn(
+                engine.model, setting.by_level(), setting.scope, fitted=fitted
+            ) as patch:
                 wanted = engine.detect(one)
-            assert same_elements(one_pass, elements, index, patch.elements)
+            check_traffic(one_pass, counts, index, patch.traffic)
             compared += len(wanted["scores"])
             if not (
                 np.array_equal(found.classes[mine], wanted["classes"])
@@ -44,13 +46,16 @@ def compare(engine, inputs, settings, chosen):
     return compared, differing, unequal
 
 
-def same_elements(one_pass, elements, index, counted: Elements):
-    sent = {
-        level: int(elements[one_pass.lists.index((level, t))])
-        for level, t in zip(LEVELS, one_pass.plan.rpn[index])
-    }
-    full = dict(zip(LEVELS, elements[-len(LEVELS):].tolist()))
-    return sent == counted.sent and full == counted.full
+def check_traffic(one_pass, counts, index, traffic: Traffic):
+    """What one pass counted of a setting is what crossed the wire in its own run."""
+    lists = [
+        one_pass.lists.index((level, t)) for level, t in zip(LEVELS, one_pass.plan.rpn[index])
+    ]
+    assert dict(zip(LEVELS, counts[0, lists].tolist())) == traffic.sent
+    assert dict(zip(LEVELS, counts[0, -len(LEVELS):].tolist())) == traffic.full
+    assert counts[1, -1] == traffic.images
+    if one_pass.plan.settings[index].scope == "pyramid":
+        assert dict(zip(LEVELS, counts[1, lists].tolist())) == traffic.nbytes
 
 
 @pytest.mark.parametrize("scopes", [["rpn"], ["pyramid"], ["rpn", "pyramid"]])
@@ -69,8 +74,8 @@ def test_random_settings_of_the_full_grid(each_engine, scenes, scopes):
 
 def test_settings_that_skip_the_clean_pyramid(engine, scenes):
     settings = [
-        Setting((2.0, 1.5, float("inf"), 4.0, 4.0), "pyramid"),
-        Setting((2.0, 3.0, 4.0, 4.0, 1.0), "rpn"),
+        Setting(plain((2, 1.5, float("inf"), 4, 4)), "pyramid"),
+        Setting(plain((2, 3, 4, 4, 1)), "rpn"),
     ]
     inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
     compared, _, unequal = compare(engine, inputs, settings, [0, 1])
@@ -116,8 +121,8 @@ def test_images_of_one_size_go_together(engine, scenes):
     inputs = [engine.read(scenes.image_path(image)) for image in scenes.images[:3]]
     one_pass = OnePass(engine, make_plan(settings))
     alone = [one_pass([one]) for one in inputs]
-    together, elements = one_pass(inputs)
-    assert np.array_equal(elements, sum(counts for _, counts in alone))
+    together, counts = one_pass(inputs)
+    assert np.array_equal(counts, sum(one for _, one in alone))
     for ((one,), _), other in zip(alone, together):
         assert np.array_equal(one.classes, other.classes)
         assert np.array_equal(one.members, other.members)

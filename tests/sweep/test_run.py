@@ -11,9 +11,9 @@ from detectron2_patch.results import load_results, make_result, make_setting
 from detectron2_patch.sweep import estimate, task
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.pending import locked
-from detectron2_patch.sweep.settings import grid, one_at_a_time, with_scopes
+from detectron2_patch.sweep.settings import Reduction, grid, one_at_a_time, plain, with_scopes
 
-SETTINGS = with_scopes(one_at_a_time((4.0,)), ["rpn", "pyramid"])
+SETTINGS = with_scopes(one_at_a_time([Reduction(4.0)]), ["rpn", "pyramid"])
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_equals_an_evaluation_a_setting(make, engine, scenes):
     assert (done.written, done.skipped) == (12, 0)
     assert not list(sweep.folder.glob(".sweep-*")), "a finished sweep leaves no spool"
     results = {
-        (tuple(r["setting"]["cr"].values()), r["setting"]["scope"]): r
+        (plain(r["setting"]["cr"].values()), r["setting"]["scope"]): r
         for r in load_results(sweep.folder)
     }
     assert len(results) == 12
@@ -174,3 +174,39 @@ def test_what_does_not_factorise_runs_one_by_one(make, monkeypatch, caplog):
     for name, one in found.items():
         assert one["payload"] == wanted[name]["payload"]
         assert one["results"]["bbox"] == pytest.approx(wanted[name]["results"]["bbox"], abs=0.01)
+
+
+def test_replicates_are_added_where_they_are_asked_for(make):
+    """A result with fewer is missing, one with more will do, and nothing else changes."""
+    sweeping.run(make(settings=SETTINGS[:3]))
+    before = stable(make().folder)
+    sweep = make(settings=SETTINGS[:4], replicates=20)
+    assert sweeping.run(sweep).written == 4
+    assert (done := sweeping.run(sweep)).written == 0 and done.skipped == 4
+    assert sweeping.run(make(settings=SETTINGS[:4], replicates=10)).written == 0
+    assert sweeping.run(make(settings=SETTINGS[:4])).written == 0, "not asked for, not in the way"
+    after = stable(sweep.folder)
+    for name, one in before.items():
+        assert {k: v for k, v in after[name].items() if k != "bootstrap"} == one
+    for one in load_results(sweep.folder):
+        found = one["bootstrap"]
+        assert (found["replicates"], found["seed"]) == (20, 0)
+        assert list(found["bbox"]) == ["AP", "APs", "APm", "APl"]
+        assert all(len(values) == 20 for values in found["bbox"].values())
+        mean = sum(found["bbox"]["AP"]) / 20
+        assert mean == pytest.approx(one["results"]["bbox"]["AP"], abs=15) and mean > 1
+    assert sweeping.run(make(settings=SETTINGS[:4], replicates=30)).written == 4
+    longer = {tuple(one["bootstrap"]["bbox"]["AP"][:20]) for one in load_results(sweep.folder)}
+    assert longer == {tuple(one["bootstrap"]["bbox"]["AP"]) for one in after.values()}
+
+
+def test_one_by_one_gives_the_same_replicates(make, monkeypatch):
+    whole = make(settings=SETTINGS[:2], folder=make().folder / "whole", replicates=5)
+    sweeping.run(whole)
+    single = make(settings=SETTINGS[:2], folder=make().folder / "single", replicates=5)
+    monkeypatch.setattr(type(single.engine), "factorises", lambda _: "a cascade moves boxes")
+    assert sweeping.run(single).written == 2
+    wanted = stable(whole.folder)
+    for name, one in stable(single.folder).items():
+        assert one["bootstrap"]["bbox"]["AP"] == pytest.approx(
+            wanted[name]["bootstrap"]["bbox"]["AP"], abs=0.01)

@@ -41,7 +41,7 @@ def test_settings_can_be_listed_before_the_overrides(sweep, capsys):
     assert sweep.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(set(lines)) == 2**4 + 5 * 2
-    assert "pyramid 1 1 1 1 4" in lines and "pyramid 1 1 max 1 1" in lines
+    assert "pyramid --cr 1 1 1 1 4" in lines and "pyramid --cr 1 1 max 1 1" in lines
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_settings_can_be_listed_before_the_overrides(sweep, capsys):
         (["--grid", "1", "--scope"], "--scope"),
         (["--cr-list", "nowhere.txt"], "nowhere.txt"),
         (["--grid", "1", "--batch-size", "0"], "--batch-size is 0"),
+        (["--grid", "1", "--bootstrap", "0"], "--bootstrap is 0"),
     ],
 )
 def test_bad_settings_are_refused(sweep, command, tiny, capsys, arguments, named):

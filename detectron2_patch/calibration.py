@@ -1,0 +1,48 @@
+"""Fit to a detector: its clean maps of training images, and of no image that is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
+from detectron2_patch.files import sha256
+from detectron2_patch.fitted import KIND, Fitted, image_key
+from detectron2_patch.fitting import fit
+from detectron2_patch.progress import progress
+from detectron2_patch.versions import collect_versions
+
+
+def calibrate(
+    engine, weights: Path, train: CocoDataset, test: CocoDataset, count: int, workers: int
+) -> Fitted:
+    """Fit to ``engine``'s maps of ``count`` images of ``train``, spread evenly over it.
+
+    Raises:
+        InputError: one of them is an image of ``test``, byte for byte.
+    """
+    chosen = train.images[:: max(1, len(train.images) // count)][:count]
+    paths = [train.image_path(image) for image in chosen]
+    keys = [image_key(path) for path in paths]
+    evaluated = {image_key(path): path for image in test.images
+                 for path in [test.image_path(image)] if path.exists()}
+    for key, path in zip(keys, paths):
+        if key in evaluated:
+            raise InputError(f"{path} of {train.name} is {evaluated[key]} of {test.name}, which is "
+                             "evaluated; give training images only")
+
+    def pyramids() -> Iterator:
+        inputs = engine.read_all(paths, workers)
+        for one in progress(inputs, total=len(paths), unit="image", desc="fitting"):
+            yield engine.pyramid(engine.batch([one]))
+
+    meta = {
+        "kind": KIND,
+        "dataset": {"name": train.name, "digest": train.digest, "image_count": len(paths)},
+        "images": keys,
+        "weights": sha256(weights),
+        "engine": engine.name,
+        "versions": collect_versions(str(engine.model.device), engine=engine.name),
+    }
+    return Fitted(meta, fit(pyramids()))

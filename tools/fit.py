@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Fit principal directions, ranges and restorers to a detector's maps of training images."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from common import add_model_flags, find_weights, prepare_model
+
+from detectron2_patch.errors import InputError
+
+EPILOG = """\
+examples:
+  fit.py -o demo.npz                                  the demo's detector
+  fit.py -o mine.npz --config-file FILE --train-data JSON IMAGES MODEL.WEIGHTS FILE
+No label is used. Images that are to be evaluated (--test-data or DATASETS.TEST) are refused.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """What to fit to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("-o", "--output", required=True, metavar="FILE", help="the .npz to write")
+    add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
+        help="fit on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
+    add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
+    add_model_flags(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    args.num_gpus = None
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    try:
+        run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check, fit, write."""
+    if args.images < 1:
+        raise InputError(f"--images is {args.images}; give a whole number from 1 on")
+
+    from detectron2_patch.calibration import calibrate
+    from detectron2_patch.data.catalog import open_dataset
+    from detectron2_patch.fitted import write_fitted
+
+    cfg, engine, test = prepare_model(args)
+    train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    weights = find_weights(args, cfg)
+    engine.load_weights(weights)
+    fitted = calibrate(engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS)
+    write_fitted(fitted, args.output)
+    logging.info("wrote %s, fitted on %d images of %s", args.output, len(fitted.meta["images"]),
+                 train.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,13 +49,14 @@ def _names(levels) -> str:
 
 
 def _restored(send: Sequence[str], restore: Mapping[str, Mapping[str, Any]]) -> str:
-    """How the levels that aren't sent come back: ``fit``, ``origin, P4 from P5``, or each one's
-    sources; P6 as the subsample of P5, which it always is, goes without saying."""
+    """How the levels that aren't sent come back: ``fitted``, ``origin, P4 from P5``, or each one's
+    sources. P6 as the subsample of P5, as the backbone makes it, goes without saying."""
     own = {level: one for level, one in restore.items() if one["how"] != SUBSAMPLE}
     if own and all(one["how"] == FIT for one in own.values()):
         return "fitted"
     parts = []
-    if list(send) == ["p3", "p5"] and len(own) == 2 and own.get("p2", {}).get("from") == ["p3"]:
+    sources = {level: one["from"] for level, one in own.items() if level != "p4"}
+    if list(send) == ["p3", "p5"] and sources == {"p2": ["p3"], "p6": ["p5"]}:
         parts, own = ["origin"], {"p4": own["p4"]}
     for level, one in own.items():
         weights = "".join(f" {weight:g}" for weight in one.get("weights", ()))

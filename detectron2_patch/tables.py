@@ -8,7 +8,9 @@ from typing import Any
 
 from detectron2_patch.evaluation import OVERALL
 from detectron2_patch.keylevels import PAIRS
+from detectron2_patch.labels import is_plain, setting_label
 from detectron2_patch.ratios import LEVELS, MAX
+from detectron2_patch.results import is_clean
 
 
 def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
@@ -62,21 +64,28 @@ def _grid(rows: list[list[str]]) -> str:
 
 
 def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
-    """One row a result: its setting and overall numbers, clean first, then by scope and ratios."""
+    """One row a result: its setting and overall numbers, clean first, then by scope and ratios,
+    then the settings that are more than ratios."""
     rows = []
     for result in results:
-        cr, bbox = result["setting"]["cr"], result["results"]["bbox"]
-        if cr is None:  # the origin's proposed method has no ratios
-            continue
-        ratios = [cr[level] for level in LEVELS]
-        numbers = [math.inf if ratio == MAX else ratio for ratio in ratios]
+        setting, bbox = result["setting"], result["results"]["bbox"]
         dataset = (result["dataset"] or {}).get("name") or "unknown"
-        order = (dataset, set(numbers) != {1}, result["setting"]["scope"] == "pyramid",
-                 -sum(ratio == 1 for ratio in numbers), [-ratio for ratio in numbers])
         shown = ["-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL]
-        setting = [dataset, result["setting"]["scope"], " ".join(map(str, ratios))]
-        rows.append((order, [*setting, *shown]))
-    return _grid([["dataset", "scope", "P2 … P6", *OVERALL], *(row for _, row in sorted(rows))])
+        name = setting_label(setting)
+        if is_plain(setting):
+            name = " ".join(str(setting["cr"][level]) for level in LEVELS)
+        order = (dataset, not is_plain(setting), *_order(setting), name)
+        rows.append((order, [dataset, setting["scope"], name, *shown]))
+    return _grid([["dataset", "scope", "setting", *OVERALL], *(row for _, row in sorted(rows))])
+
+
+def _order(setting: Mapping[str, Any]) -> tuple:
+    """Clean first, then by scope, then those that damage few levels, by ratios."""
+    if not is_plain(setting):
+        return True, setting["scope"] == "pyramid", 0, []
+    numbers = [math.inf if r == MAX else r for r in (setting["cr"][level] for level in LEVELS)]
+    return (not is_clean(setting), setting["scope"] == "pyramid",
+            -sum(ratio == 1 for ratio in numbers), [-ratio for ratio in numbers])
 
 
 def format_key_levels(analysis: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from made_results import made
 from detectron2_patch.labels import is_plain, setting_label
 
 P3_P5 = {"p2": None, "p3": 1, "p4": None, "p5": 1, "p6": None}
-FINER = {"p2": {"how": "finer", "from": ["p3"]}, "p6": {"how": "subsample", "from": ["p5"]}}
+FINER = {"p2": {"how": "finer", "from": ["p3"]}, "p6": {"how": "coarser", "from": ["p5"]}}
 
 
 def test_ratios_alone():
@@ -26,6 +26,10 @@ def test_ratios_alone():
     ({"cr": {**P3_P5, "p3": 2}, "send": ["p3", "p5"],
       "restore": {level: {"how": "fit", "from": ["p3"]} for level in ("p2", "p4", "p6")}},
      "send P3 P5, fitted, ratio 2 P3"),
+    ({"cr": P3_P5, "send": ["p3", "p5"],
+      "restore": {**FINER, "p4": {"how": "coarser", "from": ["p3"]},
+                  "p6": {"how": "subsample", "from": ["p5"]}}},
+     "send P3 P5, P2 from P3, P4 from P3"),
     ({"cr": {**P3_P5, "p3": None}, "send": ["p5"],
       "restore": {**{level: {"how": "coarser", "from": ["p5"]} for level in ("p2", "p3", "p4")},
                   "p6": {"how": "subsample", "from": ["p5"]}}},

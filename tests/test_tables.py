@@ -41,9 +41,13 @@ def test_settings_stand_clean_first_then_by_scope_and_level():
     given = [result("pyramid", 8, 1, 1, 1, 1), result("rpn", 1, 1, 1, 1, "max"),
              result("rpn", 8, 1, 1, 1, 1), result("pyramid", 1, 1, 1, 1, 1),
              result("rpn", 8, 8, 8, 8, 8)]
-    given.append({"dataset": None, "setting": {"scope": "rpn", "cr": None}, "results": {"bbox": BBOX}})
+    given.append({"dataset": None, "results": {"bbox": BBOX},
+                  "setting": {"scope": "rpn", "cr": None, "weights": {"p5": 0.7, "p3": 0.3}}})
+    given.insert(0, result("rpn", 1, 1, 1, 1, 1))
+    given[0]["setting"]["bits"] = {"p2": 4}
     rows = [line.split(" | ")[1:3] for line in format_settings(given).splitlines()[2:]]
     assert [(a.strip(), b.strip()) for a, b in rows] == [
         ("pyramid", "1 1 1 1 1"), ("rpn", "8 1 1 1 1"), ("rpn", "1 1 1 1 max"),
-        ("rpn", "8 8 8 8 8"), ("pyramid", "8 1 1 1 1"),
+        ("rpn", "8 8 8 8 8"), ("pyramid", "8 1 1 1 1"), ("rpn", "4 bits"),
+        ("rpn", "send P3 P5, origin, P4 = 0.7 P5 + 0.3 P3"),
     ]

@@ -58,11 +58,12 @@ def _restored(send: Sequence[str], restore: Mapping[str, Mapping[str, Any]]) -> 
     sources = {level: one["from"] for level, one in own.items() if level != "p4"}
     if list(send) == ["p3", "p5"] and sources == {"p2": ["p3"], "p6": ["p5"]}:
         parts, own = ["origin"], {"p4": own["p4"]}
+    ways: dict[str, list[str]] = {}
     for level, one in own.items():
         weights = "".join(f" {weight:g}" for weight in one.get("weights", ()))
         how = "fitted" if one["how"] == FIT else "from"
-        parts.append(f"{level.upper()} {how} {_names(one['from'])}{weights}")
-    return ", ".join(parts)
+        ways.setdefault(f"{how} {_names(one['from'])}{weights}", []).append(level)
+    return ", ".join([*parts, *(f"{_names(levels)} {way}" for way, levels in ways.items())])
 
 
 def _by_value(values: Mapping[str, Any], form: str) -> list[str]:

@@ -29,11 +29,11 @@ def test_ratios_alone():
     ({"cr": P3_P5, "send": ["p3", "p5"],
       "restore": {**FINER, "p4": {"how": "coarser", "from": ["p3"]},
                   "p6": {"how": "subsample", "from": ["p5"]}}},
-     "send P3 P5, P2 from P3, P4 from P3"),
+     "send P3 P5, P2 P4 from P3"),
     ({"cr": {**P3_P5, "p3": None}, "send": ["p5"],
       "restore": {**{level: {"how": "coarser", "from": ["p5"]} for level in ("p2", "p3", "p4")},
                   "p6": {"how": "subsample", "from": ["p5"]}}},
-     "send P5, P2 from P5, P3 from P5, P4 from P5"),
+     "send P5, P2 P3 P4 from P5"),
     ({"cr": {**dict.fromkeys(P3_P5, 1), "p6": None}, "send": ["p2", "p3", "p4", "p5"],
       "restore": {"p6": {"how": "subsample", "from": ["p5"]}}}, "send P2 P3 P4 P5"),
 ])

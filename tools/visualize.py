@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
     from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.labels import setting_label
+    from detectron2_patch.labels import is_plain, setting_label
     from detectron2_patch.map_pictures import sent_and_restored
     from detectron2_patch.patch import patch_rpn
     from detectron2_patch.treatments import setting_to_json
@@ -124,7 +124,9 @@ def run(args: argparse.Namespace) -> None:
     weights = find_weights(args, cfg)
     check_fitted(treatments.values(), fitted, weights)
     engine.load_weights(weights)
-    title = f"{setting_label(setting_to_json(treatments, args.scope))}, scope {args.scope}"
+    setting = setting_to_json(treatments, args.scope)
+    name = f"{'ratios ' if is_plain(setting) else ''}{setting_label(setting)}"
+    title = f"{name}, scope {args.scope}"
     damage = partial(patch_rpn, engine.model, treatments, args.scope, fitted=fitted)
     for image, output in zip(images, outputs(images, args.output)):
         draw(engine, image, output, damage, args.threshold, names, title)

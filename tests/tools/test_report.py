@@ -47,6 +47,14 @@ def test_says_what_it_could_not_draw_or_read(report, folder, caplog, capsys):
     assert "half.json" in page and "No result for P4 at 2, P5 at 2, P6 at 2." in page
 
 
+def test_names_of_files_are_text_in_the_page(report, folder):
+    (folder / "results" / "<script>alert(1)<").mkdir()
+    (folder / "results" / "<script>alert(1)<" / "a.json").write_text("{")
+    assert report.main([str(folder / "results"), "-o", str(folder / "r")]) == 0
+    page = (folder / "r" / "index.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/a.json" in page and "<script>alert" not in page
+
+
 def test_mixed_results_get_a_report_each(report, folder, capsys):
     write_result(made(1, 1, 1, 1, 1, dataset="other"), folder / "results")
     assert report.main([str(folder / "results"), "-o", str(folder / "r")]) == 0

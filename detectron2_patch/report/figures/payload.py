@@ -38,7 +38,6 @@ def draw(group: Group) -> Figure | None:
                            bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": RED})
         panel.set_xscale("log")
         panel.set_xlabel("times smaller than P2–P5 in fp32")
-        _plain_ticks(panel)
     panels[0].set_title("All settings")
     panels[0].set_ylabel("points of AP lost")
     panels[1].set_title(f"Those that lose {NEAR:g} points at most")
@@ -48,6 +47,8 @@ def draw(group: Group) -> Figure | None:
     panels[1].set_ylim(NEAR, min(low, 0) - 0.25)
     near = [record.smaller for record in known if group.drop(record) <= NEAR]
     panels[1].set_xlim(min(near) / 1.15, max(near) * 1.25)
+    for panel in panels:
+        _plain_ticks(panel)
     handles, labels = panels[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower left", ncols=1)
     names = [f"{n}  {_name(record)}" for n, record in enumerate(named, start=1)]
@@ -95,7 +96,8 @@ def _points(panel, group: Group, known: Sequence[Record], front: Sequence[Record
 def _plain_ticks(panel) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    panel.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 200 * low else (1, 3)))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -71,13 +72,15 @@ class Fitted:
                                  "training images only")
 
     def rank_of(self, level: str, wanted: float) -> int:
-        """How many principal directions of a level are ``wanted``: that many, or below 1, as many
-        as hold that share of the variance.
+        """How many principal directions of a level are ``wanted``: that many, all for infinity, or
+        below 1, as many as hold that share of the variance.
 
         Raises:
             InputError: the level has fewer.
         """
         variance = self.arrays[f"variance_{level}"].astype(np.float64)
+        if math.isinf(wanted):
+            return len(variance)
         if wanted >= 1:
             if wanted > len(variance):
                 raise InputError(f"rank {wanted:g} of {level}, which has {len(variance)} channels; "

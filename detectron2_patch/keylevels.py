@@ -17,6 +17,7 @@ from detectron2_patch.box_matching import SIZES
 from detectron2_patch.errors import InputError
 from detectron2_patch.intervals import interval, samples
 from detectron2_patch.ratios import LEVELS, MAX, SCOPES
+from detectron2_patch.results import model_of
 
 KIND = "detectron2_patch key levels"
 PAIRS = {"APs": ("p2", "p3"), "APm": ("p4", "p5"), "APl": ("p5", "p6")}  # the origin's key levels
@@ -125,7 +126,7 @@ def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int],
             continue
         if not set(setting["cr"].values()) <= {1, MAX}:
             continue
-        models[_model(result)] = result
+        models[model_of(result)] = result
         key = setting["scope"], _number(k for k, r in setting["cr"].items() if r == MAX)
         if key not in found or _replicates(result) > _replicates(found[key]):
             found[key] = result
@@ -135,11 +136,6 @@ def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int],
         raise InputError(f"results of {len(models)} models or datasets, such as {one} and {other}; "
                          "give the results of one")
     return found
-
-
-def _model(result: Mapping[str, Any]) -> tuple[str, ...]:
-    return (result["dataset"]["name"], result["dataset"]["digest"], result["weights"]["sha256"],
-            result["config"]["digest"], result["engine"])
 
 
 def _replicates(result: Mapping[str, Any]) -> int:

@@ -322,6 +322,12 @@ def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:
     )
 
 
+def model_of(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """What results have to share to be compared: dataset, weights, configuration and engine."""
+    return (result["dataset"]["name"], result["dataset"]["digest"], result["weights"]["sha256"],
+            result["config"]["digest"], result["engine"])
+
+
 def is_clean(setting: Mapping[str, Any]) -> bool:
     """Whether a setting changes nothing."""
     return setting == {"cr": dict.fromkeys(LEVELS, 1), "scope": setting["scope"]}

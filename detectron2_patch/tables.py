@@ -132,3 +132,15 @@ def _loss(loss: Mapping[str, float | None]) -> str:
         for key in ("value", "low", "high")
     )
     return f"{value} ({low} to {high})" if low else value
+
+
+def format_front(rows: Sequence[Mapping[str, Any]], metric: str, by: str) -> str:
+    """The front as ``search.row`` tells its points, the cheapest first."""
+    head = [f"times fewer {by}", metric, "drop %", "95 %", "setting"]
+    lines = [
+        [f"{row['times_smaller']:.1f}", f"{row[metric]:.1f}", f"{row['drop_percent']:.2f}",
+         "-" if row["drop_low"] is None else f"{row['drop_low']:.2f} to {row['drop_high']:.2f}",
+         row["setting"]]
+        for row in rows
+    ]
+    return _grid([head, *lines])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detectron2_patch.coding.bitstream import coded, decode, encode, pack, raw_length, unpack
-from detectron2_patch.coding.quantise import Range
+from detectron2_patch.coding.quantise import Range, with_zero
 from detectron2_patch.degrade import reduced_size, shrink, stretch
 from detectron2_patch.errors import InputError
 from detectron2_patch.fitted import Fitted
@@ -219,7 +219,7 @@ def _range(level: str, sent: Sent, fitted: Fitted | None) -> Range | None:
         return None
     by_channel = sent.range == "fitted-channel"
     low, high = _parts(fitted).range(level, sent.rank, sent.bits, by_channel)
-    return torch.from_numpy(low), torch.from_numpy(high)
+    return with_zero((torch.from_numpy(low), torch.from_numpy(high)), sent.bits)
 
 
 def _parts(fitted: Fitted | None) -> Fitted:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, parse_cr, ratio_to_json
+from detectron2_patch.ratios import LEVELS, MAX, parse_cr, ratio_to_json
 from detectron2_patch.treatments import (
     COARSER,
     FINER,
@@ -57,8 +57,8 @@ def parse_setting(
             ``finer`` and ``coarser`` take the nearest on that side, or on the other where there is
             none; ``mix`` both, where there are both. P6 is always the subsample of P5, as in the
             backbone, unless ``p6=`` says otherwise. ``origin`` is the study's proposal.
-        rank: principal directions kept, one word for all sent levels or five: a whole number, or
-            a share of the variance below 1; ``Fitted.rank_of`` resolves both.
+        rank: principal directions kept, one word for all sent levels or five: a whole number, max
+            for all, or a share of the variance below 1; ``Fitted.rank_of`` resolves them.
         bits: of an element, 1 to 8, one word for all sent levels or five, ``-`` for float32.
         range: one of ``RANGES``, one word for all levels with bits, or five.
 
@@ -85,7 +85,7 @@ def parse_setting(
         )
         for level in sent_levels
     }
-    return _restore(sent, restore or ())
+    return restored(sent, restore or ())
 
 
 def _parse_send(send: Sequence[str] | None, restore: Sequence[str] | None) -> tuple[str, ...]:
@@ -136,22 +136,26 @@ def _parse_range(word: str) -> str:
 
 def _parse_rank(level: str, word: str, rank_of: RankOf | None) -> int:
     try:
-        number = float(word)
+        number = math.inf if word == MAX else float(word)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    if math.isinf(number) and word != MAX:
         number = math.nan
     if rank_of is None:
         raise InputError(f"--rank {word} needs principal directions: give --fitted FILE, which "
                          "tools/fit.py makes")
-    if 0 < number < 1 or (number >= 1 and number == int(number)):
+    if 0 < number < 1 or word == MAX or (number >= 1 and number == int(number)):
         return rank_of(level, number)
-    raise InputError(f"--rank got {word!r}; give a whole number of directions, a share of the "
-                     f"variance between 0 and 1, or {NONE!r}")
+    raise InputError(f"--rank got {word!r}; give a whole number of directions, {MAX!r} for all, a "
+                     f"share of the variance between 0 and 1, or {NONE!r}")
 
 
-def _restore(sent: Mapping[str, Sent], words: Sequence[str]) -> dict[str, Treatment]:
-    """The sent levels, and the others made from them as the words say."""
+def restored(sent: Mapping[str, Sent], words: Sequence[str] = ()) -> dict[str, Treatment]:
+    """Sent levels, P2 first, and the others made from them as the words of ``--restore`` say.
+
+    Raises:
+        InputError: a word that isn't one, or that doesn't fit what is sent.
+    """
     missing = [level for level in LEVELS if level not in sent]
     overall, own = NEAREST, {}
     for word in words:

@@ -33,8 +33,8 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     add("--restore", metavar="HOW",
         help="how levels that aren't sent are made: nearest (default), finer, coarser, mix:WF,WC, "
         "fit, origin[:p3|:p5|:W3,W5], and LEVEL=HOW for one of them")
-    add("--rank", metavar="K", help="principal directions kept of a level's channels, or a share "
-        "of their variance such as 0.99; one for all sent levels, or five with '-'")
+    add("--rank", metavar="K", help="principal directions kept of a level's channels, max for all, "
+        "or a share of their variance such as 0.99; one for all sent levels, or five with '-'")
     add("--bits", metavar="B", help="bits of an element, 1 to 8; one for all sent levels, or five "
         "with '-' (float32)")
     add("--range", metavar="R", help="of the quantisation: level (default) or channel, measured on "

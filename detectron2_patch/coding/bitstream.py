@@ -19,7 +19,8 @@ from torch import Tensor
 
 from detectron2_patch.coding.entropy import compress, decompress
 from detectron2_patch.coding.quantise import (
-    BITS, Range, check_map, check_range, dequantise, measure_range, quantise, to_half)
+    BITS, Range, check_map, check_range, dequantise, measure_range, quantise, to_half,
+    with_zero)
 from detectron2_patch.coding.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
@@ -113,13 +114,14 @@ def _ends(x: Tensor, bits: int, kind: str, fitted: Range | None) -> tuple[Range,
         raise ValueError(f"{bits} bits with range {kind}, fitted {fitted is not None}")
     per_channel = kind.endswith("channel")
     if fitted is None:
-        return sent_range(x, per_channel)
+        return sent_range(x, per_channel, bits)
     return check_range(fitted, len(x), per_channel), False
 
 
-def sent_range(x: Tensor, per_channel: bool) -> tuple[Range, bool]:
-    """The range that is sent with a map, and whether in float16: where that is hardly wider."""
-    ends = measure_range(x, per_channel)
+def sent_range(x: Tensor, per_channel: bool, bits: int) -> tuple[Range, bool]:
+    """The range that is sent with a map: as measured, widened so that 0 is one of its steps, and
+    to float16's values where that is hardly wider; and whether it is in float16."""
+    ends = with_zero(measure_range(x, per_channel), bits)
     half = to_half(ends)
     return (ends, False) if half is None else (half, True)
 

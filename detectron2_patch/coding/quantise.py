@@ -27,6 +27,25 @@ def measure_range(x: Tensor, per_channel: bool) -> Range:
     return lo.detach().float().cpu(), hi.detach().float().cpu()
 
 
+def with_zero(ends: Range, bits: int) -> Range:
+    """The narrowest wider range that has 0 on one of its steps, where it holds 0 inside.
+
+    What is weak then has one index, where it would flicker between the two around 0: the steps
+    grow a little and the bytes shrink far more (`benchmarks/coding.py`). To be used on a fitted
+    range as well. One bit has no step between its ends and keeps its range.
+    """
+    lo, hi = (end.double() for end in ends)
+    steps = 2**bits - 1
+    below = torch.arange(1, steps, dtype=torch.float64)[:, None]  # steps from lo to 0, to try
+    if not len(below):
+        return ends
+    step, best = torch.maximum(-lo / below, hi / (steps - below)).min(0)
+    below = best + 1.0
+    low, high = (-below * step).float(), ((steps - below) * step).float()
+    fits = (lo < 0) & (hi > 0) & torch.isfinite(low) & torch.isfinite(high)
+    return torch.where(fits, low, ends[0]), torch.where(fits, high, ends[1])
+
+
 def to_half(ends: Range) -> Range | None:
     """The range widened to float16's values, as float32; ``None`` where that costs too much.
 

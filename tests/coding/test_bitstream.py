@@ -38,7 +38,7 @@ def test_decoded_within_half_a_step_and_as_the_fast_path_says(c, h, w, seed, sca
     decoded = decode(stream, fitted)
     assert size == len(stream) and torch.equal(values, decoded) and values.dtype == torch.float32
     per_channel = kind.endswith("channel")
-    ends = (check_range(fitted, c, per_channel) if fitted else sent_range(x, per_channel)[0])
+    ends = (check_range(fitted, c, per_channel) if fitted else sent_range(x, per_channel, bits)[0])
     lo, hi = (end[:, None, None] for end in ends)
     gap = (decoded.double() - torch.maximum(torch.minimum(x, hi), lo).double()).abs()
     assert (gap <= torch.from_numpy(half_step(ends, bits))[:, None, None]).all()

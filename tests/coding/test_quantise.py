@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from detectron2_patch.coding.quantise import (
-    check_range, dequantise, half_step, measure_range, quantise, to_half)
+    check_range, dequantise, half_step, measure_range, quantise, to_half, with_zero)
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)
@@ -58,6 +58,23 @@ def test_a_channel_has_its_own_steps():
     x = torch.stack([torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 100.0]])])
     assert torch.equal(decoded(x, measure_range(x, True), 1), x)
     assert decoded(x, measure_range(x, False), 1)[0].tolist() == [[0, 0]]
+
+
+@given(MAPS, BITS, st.booleans())
+def test_a_range_with_zero_on_a_step_holds_the_measured_one(x, bits, per_channel):
+    ends = measure_range(x, per_channel)
+    wide = with_zero(ends, bits)
+    assert (wide[0] <= ends[0]).all() and (wide[1] >= ends[1]).all()
+    check_half_step(x, wide, bits)
+    assert ((wide[1].double() - wide[0]) <= 2 * (ends[1].double() - ends[0])).all()
+
+
+def test_what_is_weak_has_one_index():
+    x = 0.003 * torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x[0, 0, :2] = torch.tensor([-1.0, 1.0])
+    for bits in range(2, 6):
+        indices = quantise(x, with_zero(measure_range(x, False), bits), bits)
+        assert len(indices[0, 1:].unique()) == 1
 
 
 def test_float16_only_where_it_is_hardly_wider():

@@ -74,6 +74,12 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
+def tiny_opts():
+    """Overrides that make the demo's detector the tiny one."""
+    return TINY
+
+
+@pytest.fixture
 def command(tiny):
     """Arguments that evaluate the tiny detector; ``command(*more, opts=[…])``."""
 

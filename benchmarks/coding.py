@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""What coding the maps costs and gives: milliseconds an image beside the detector, bytes, quality.
+
+For the demo's detector on its validation scenes, all of P2 to P5 sent. `klt` is the projection on
+the principal directions of training scenes, with one range for all of them. Bits an element and
+the signal-to-noise ratio (variance of the maps over mean squared error, P2 to P5 together) are of
+the decoded maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from detectron2_patch.coding.bitstream import coded, decode, encode
+from detectron2_patch.config import load_cfg
+from detectron2_patch.data.catalog import load_dataset
+from detectron2_patch.demo import WEIGHTS
+from detectron2_patch.engines.torchvision import TorchvisionEngine
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = ("p2", "p3", "p4", "p5")
+SETTINGS = [(bits, kind, False) for bits in (2, 3, 4) for kind in ("level", "channel")] + [
+    (bits, "level", True) for bits in (3, 4, 5, 6, 7)]
+
+
+class Basis(NamedTuple):
+    """Principal directions of a level's channels, strongest first, and the channels' means."""
+
+    mean: Tensor  # (C, 1)
+    directions: Tensor  # (C, C), one a column
+
+    def project(self, x: Tensor) -> Tensor:
+        return (self.directions.T @ (x.flatten(1) - self.mean)).reshape(x.shape)
+
+    def restore(self, y: Tensor) -> Tensor:
+        return (self.directions @ y.flatten(1) + self.mean).reshape(y.shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=8, help="validation scenes (8)")
+    parser.add_argument("--training-images", type=int, default=20, help="for the bases (20)")
+    args = parser.parse_args()
+    engine = demo_engine()
+    inputs, maps = pyramids(engine, "demo_val", args.images)
+    bases = fit_bases(pyramids(engine, "demo_train", args.training_images)[1])
+    detector = milliseconds(lambda image: engine.detect(image), inputs)
+    print(f"{args.images} scenes, {torch.get_num_threads()} threads; the detector takes "
+          f"{detector:.0f} ms an image")
+    print("bits range    basis  bits/element  times fp32  SNR dB  ms encode  ms decode  "
+          + "  ".join(f"{level} bytes" for level in LEVELS))
+    for bits, kind, klt in SETTINGS:
+        print_setting(bits, kind, bases if klt else None, maps)
+
+
+def print_setting(bits: int, kind: str, bases: dict[str, Basis] | None,
+                  maps: list[dict[str, Tensor]]) -> None:
+    """One line of the table."""
+    sent = [{level: bases[level].project(x) if bases else x for level, x in one.items()}
+            for one in maps]
+    streams = [{level: encode(x, bits, kind) for level, x in one.items()} for one in sent]
+    error = signal = elements = 0.0
+    for one, projected in zip(maps, sent):
+        for level, x in one.items():
+            values, _ = coded(projected[level], bits, kind)
+            values = bases[level].restore(values) if bases else values
+            error += (values - x).square().sum().item()
+            signal += (x - x.mean()).square().sum().item()
+            elements += x.numel()
+    size = {level: statistics.mean(len(one[level]) for one in streams) for level in LEVELS}
+    per_element = 8 * sum(size.values()) * len(maps) / elements
+    encoding = milliseconds(lambda one: [encode(x, bits, kind) for x in one.values()], sent)
+    decoding = milliseconds(lambda one: [decode(stream) for stream in one.values()], streams)
+    print(f"{bits:4} {kind:8} {'klt' if bases else '-':5} {per_element:13.3f} "
+          f"{32 / per_element:11.1f} {10 * math.log10(signal / error):7.1f} {encoding:10.0f} "
+          f"{decoding:10.0f}  " + "  ".join(f"{size[level]:8.0f}" for level in LEVELS), flush=True)
+
+
+def demo_engine() -> TorchvisionEngine:
+    """The shipped detector on the CPU."""
+    engine = TorchvisionEngine(load_cfg(ROOT / "configs" / "demo.yaml"), "cpu")
+    engine.load_weights(WEIGHTS)
+    return engine
+
+
+def pyramids(engine: TorchvisionEngine, name: str, count: int,
+             levels: tuple[str, ...] = LEVELS) -> tuple[list, list[dict[str, Tensor]]]:
+    """``count`` images spread over a dataset, and their maps ``(C, h, w)`` by level."""
+    dataset = load_dataset(name)
+    images = dataset.images[::max(1, len(dataset.images) // count)][:count]
+    inputs = [engine.read(dataset.image_path(image)) for image in images]
+    found = [engine.pyramid(engine.batch([image])) for image in inputs]
+    return inputs, [{level: one[level][0].clone() for level in levels} for one in found]
+
+
+def fit_bases(maps: list[dict[str, Tensor]]) -> dict[str, Basis]:
+    """The principal directions of each level's channels over all places of all maps."""
+    bases = {}
+    for level in maps[0]:
+        rows = torch.cat([one[level].flatten(1) for one in maps], dim=1).double()
+        directions = torch.linalg.eigh(torch.cov(rows))[1].flip(1)
+        bases[level] = Basis(rows.mean(1, keepdim=True).float(), directions.float())
+    return bases
+
+
+def milliseconds(task: Callable, items: list) -> float:
+    """The median over ``items`` of what ``task`` takes, after one to warm up."""
+    task(items[0])
+    seconds = []
+    for item in items:
+        start = time.perf_counter()
+        task(item)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()

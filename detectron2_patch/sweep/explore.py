@@ -1,0 +1,136 @@
+"""Which settings to evaluate next, when the smallest payload is looked for.
+
+A setting chooses one candidate for each level. That each level costs its own bytes is exact; that
+the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone;
+then, for every price of a byte, the setting that the guess likes best; then the neighbours of the
+best ones found, until nothing improves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from detectron2_patch.ratios import LEVELS
+from detectron2_patch.search import Point, front
+from detectron2_patch.sweep.settings import Treatments
+from detectron2_patch.treatments import CLEAN, Sent, setting_from_json
+from detectron2_patch.words import restored
+
+# Of each level what may be sent of it, or None: nothing. P6 is made of the P5 that was received.
+Choice = tuple[Sent | None, ...]
+_PRICES = 40
+_NEIGHBOURS_OF = 6  # best points whose neighbours are tried in a round
+_STEPS = 3  # candidates to either side, by cost
+
+
+class Space:
+    """The settings that choose a candidate for each level.
+
+    Args:
+        candidates: what may be sent of a level, for each of P2 to P5; None: nothing.
+        restorer: makes the treatments of a choice in which some level isn't sent.
+    """
+
+    def __init__(self, candidates: Mapping[str, Sequence[Sent | None]], restorer) -> None:
+        self.levels = tuple(candidates)
+        self.candidates = {level: list(dict.fromkeys(c)) for level, c in candidates.items()}
+        self.restorer = restorer
+
+    def treatments(self, choice: Choice) -> Treatments:
+        """The treatments of P2 … P6 of a choice for P2 … P5."""
+        sent = {level: one for level, one in zip(self.levels, choice) if one is not None}
+        return self.restorer(sent)
+
+    def alone(self) -> list[Treatments]:
+        """Each candidate of a level with the others clean."""
+        clean: list[Sent | None] = [CLEAN] * len(self.levels)
+        found = [tuple(clean)]
+        for i, level in enumerate(self.levels):
+            found += [(*clean[:i], one, *clean[i + 1 :]) for one in self.candidates[level]]
+        return self._made(found)
+
+    def together(self, points: Sequence[Point]) -> list[Treatments]:
+        """For each price of a byte what the guess likes best, from ``alone``'s points."""
+        gain = self._alone(points)
+        found = []
+        costs = np.concatenate([cost for cost, _ in gain.values()])
+        losses = np.concatenate([loss for _, loss in gain.values()])
+        scale = max(losses.max(), 1e-9) / costs.max()
+        for price in scale * np.logspace(-3, 3, _PRICES):
+            found.append(tuple(
+                self.candidates[level][int(np.argmin(loss + price * cost))]
+                for level, (cost, loss) in gain.items()
+            ))
+        return self._made(found)
+
+    def around(self, points: Sequence[Point], limit: float) -> list[Treatments]:
+        """The neighbours of the best points: one level a few candidates up or down in cost.
+
+        Args:
+            limit: the allowed drop in percent; the points of the front nearest to it count.
+        """
+        gain = self._alone(points)
+        order = {level: np.argsort(cost, kind="stable") for level, (cost, _) in gain.items()}
+        choices = {self.treatments(one): one for one in self._known(points)}
+        near = sorted(front(points), key=lambda point: abs(point.drop - limit))
+        found = []
+        for point in near[:_NEIGHBOURS_OF]:
+            treatments = tuple(setting_from_json(point.result["setting"]).values())
+            if treatments in choices:
+                found += self._neighbours(choices[treatments], order)
+        return self._made(found)
+
+    def _neighbours(self, choice: Choice, order: Mapping[str, np.ndarray]) -> list[Choice]:
+        found = []
+        for i, level in enumerate(self.levels):
+            candidates = self.candidates[level]
+            if choice[i] not in candidates:  # the clean level may be none
+                steps = order[level][-_STEPS:]
+            else:
+                place = int(np.flatnonzero(order[level] == candidates.index(choice[i]))[0])
+                steps = order[level][max(0, place - _STEPS) : place + _STEPS + 1]
+            found += [(*choice[:i], candidates[step], *choice[i + 1 :]) for step in steps]
+        return found
+
+    def _alone(self, points: Sequence[Point]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Cost of each candidate of a level, and the drop with the others clean."""
+        by_treatments = {
+            tuple(setting_from_json(point.result["setting"]).values()): point for point in points
+        }
+        found = {}
+        for i, level in enumerate(self.levels):
+            clean: list[Sent | None] = [CLEAN] * len(self.levels)
+            cost, loss = [], []
+            for one in self.candidates[level]:
+                point = by_treatments[self.treatments((*clean[:i], one, *clean[i + 1 :]))]
+                payload = point.result["payload"]
+                cost.append(payload["bytes"][level] + sum(payload["side_bytes"].values()))
+                loss.append(max(point.drop, 0.0))
+            found[level] = np.array(cost, dtype=float), np.array(loss)
+        return found
+
+    def _known(self, points: Sequence[Point]) -> list[Choice]:
+        """The choices that the points are, where they are of this space."""
+        found = []
+        for point in points:
+            treatments = setting_from_json(point.result["setting"])
+            found.append(tuple(
+                one if isinstance(one := treatments[level], Sent) else None
+                for level in self.levels
+            ))
+        return [one for one in found if any(sent is not None for sent in one)]
+
+    def _made(self, choices: Sequence[Choice]) -> list[Treatments]:
+        useful = (one for one in choices if any(sent is not None for sent in one))
+        return list(dict.fromkeys(self.treatments(one) for one in useful))
+
+
+def restore_with(words: Sequence[str]):
+    """What makes treatments of sent levels: the others as ``words`` say, P6 of P5."""
+    def make(sent: Mapping[str, Sent]) -> Treatments:
+        treatments = restored(sent, words)
+        return tuple(treatments[level] for level in LEVELS)
+
+    return make

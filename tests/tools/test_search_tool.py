@@ -1,0 +1,44 @@
+import csv
+import json
+
+import pytest
+
+from detectron2_patch.results import load_results
+
+
+@pytest.fixture
+def search(load):
+    return load("search")
+
+
+def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):
+    flags = ["--grid-bits", "3", "8", "--grid-range", "level", "--max-drop", "100", "--csv",
+             str(tiny / "points.csv"), "--json", str(tiny / "points.json")]
+    assert search.main(command("--run", "--rounds", "2", *flags)) == 0
+    printed = capsys.readouterr().out
+    results = load_results(tiny / "results")
+    with open(tiny / "points.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results) > 1 + 1 + 4 * 3
+    document = json.loads((tiny / "points.json").read_text())
+    assert len(document["points"]) == len(rows)
+    cheapest = min(document["points"], key=lambda point: point["bytes"])
+    assert document["best"]["bytes"] == cheapest["bytes"], "any drop is allowed here"
+    assert document["best"]["setting"] in printed
+    # the same from disk, and the numbers are those of the results
+    assert search.main(["--results-dir", str(tiny / "results"), *flags]) == 0
+    assert json.loads((tiny / "points.json").read_text()) == document
+    by_bytes = {r["payload"]["total_bytes"] for r in results}
+    assert {int(row["bytes"]) - int(row["side_bytes"]) for row in rows} == by_bytes
+
+
+@pytest.mark.parametrize("flags, named", [
+    (["--max-drop", "-1"], "--max-drop"), (["--max-drop-ap", "nan"], "--max-drop-ap"),
+    (["--run", "--rounds", "0"], "--rounds"), (["--run", "--grid-bits", "9"], "9"),
+    (["--run", "--grid-bits"], "empty"), (["--run", "--restore", "fit"], "--fitted"),
+    (["--results-dir", "nowhere"], "nowhere"),
+])  # fmt: skip
+def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, named):
+    assert search.main(flags if "nowhere" in flags else command(*flags)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and named in error

@@ -3,6 +3,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+REPORT = ["matplotlib>=3.7", "pandas>=2"]
 
 setup(
     name="detectron2-patch",
@@ -13,7 +14,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["detectron2_patch", "detectron2_patch.*"]),
-    package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth"]},
+    package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth",
+                                       "report/assets/*"]},
     install_requires=[
         # no wheels for Linux on ARM, where only --bits is lost
         "constriction>=0.5; sys_platform != 'linux' or platform_machine == 'x86_64'",
@@ -27,5 +29,5 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
     ],
-    extras_require={"test": ["hypothesis>=6.80", "pytest>=7.4"]},
+    extras_require={"report": REPORT, "test": ["hypothesis>=6.80", "pytest>=7.4", *REPORT]},
 )

@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "patch_rpn": "patch", "load_results": "results", "parse_setting": "words",
     "read_fitted": "fitted", "send_pyramid": "transmission", "receive_pyramid": "transmission",
+    "read_table": "report.table",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -15,9 +15,8 @@ from detectron2_patch.coding.bitstream import HEADER_BYTES
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.transmission import sent_shape
-from detectron2_patch.treatments import Sent, Treatment
+from detectron2_patch.treatments import FLOAT_BITS, Sent, Treatment
 
-FLOAT_BITS = 32
 # What a payload is compared with: levels and bytes an element of the maps in full.
 REFERENCES = {
     f"{levels[0]}-{levels[-1]} {name}": (levels, size)

@@ -187,18 +187,12 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_dir():
-        return _load_file(path)
-    files = sorted(
-        file
-        for pattern in ("*.json", f"*{packing.SUFFIX}")
-        for file in path.rglob(pattern)
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+        return load_file(path)
     results, skipped = [], []
-    for file in files:
+    for file in result_files(path):
         try:
-            results += _load_file(file)
-        except _Derived:
+            results += load_file(file)
+        except Derived:
             pass
         except InputError as error:
             skipped.append(str(error))
@@ -209,11 +203,27 @@ def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
     return results
 
 
-class _Derived(InputError):
+class Derived(InputError):
     """A file that this project made from results, such as the key levels."""
 
 
-def _load_file(file: Path) -> list[dict[str, Any]]:
+def result_files(folder: Path) -> list[Path]:
+    """The files below a folder that may hold results, by ascending path; no hidden ones."""
+    return sorted(
+        file
+        for pattern in ("*.json", f"*{packing.SUFFIX}")
+        for file in folder.rglob(pattern)
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def load_file(file: Path) -> list[dict[str, Any]]:
+    """The results in one file, packed or not, the origin's too.
+
+    Raises:
+        Derived: it holds something made from results.
+        InputError: it can't be read or holds no result.
+    """
     try:
         raw = file.read_bytes()
         if file.name.endswith(packing.SUFFIX):
@@ -227,7 +237,7 @@ def _load_file(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"{file} is not valid JSON: {error}") from error
     kind = data.get("kind") if isinstance(data, dict) and not packing.is_packed(data) else None
     if isinstance(kind, str) and kind.startswith("detectron2_patch "):
-        raise _Derived(f"{file} holds no results but {kind}; give the results it was made from")
+        raise Derived(f"{file} holds no results but {kind}; give the results it was made from")
     try:
         if packing.is_packed(data):
             return [_checked(one) for one in packing.unpack(data)]
@@ -334,10 +344,13 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     names = [result_name({**result, "setting": make_setting({}, scope)}) for scope in SCOPES]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
-            return _load_file(file)[0]
+            try:
+                return load_file(file)[0]
+            except InputError:  # cut off while it was copied
+                continue
     for file in sorted(Path(folder).rglob(f"*{packing.SUFFIX}")):
         try:
-            found = _load_file(file)
+            found = load_file(file)
         except InputError:  # no result, or damaged: load_results tells of it
             continue
         for one in found:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.intervals import Interval, drop_interval
-from detectron2_patch.payload import FLOAT_BITS
+from detectron2_patch.intervals import drop_interval
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.results import is_clean, model_of
-from detectron2_patch.treatments import setting_from_json
+from detectron2_patch.treatments import FLOAT_BITS, setting_from_json
 from detectron2_patch.words import setting_words
 
 BYTES, ELEMENTS = COSTS = ("bytes", "elements")
@@ -137,7 +136,7 @@ def best(
 
 def row(point: Point, clean: Mapping[str, Any], metric: str, on_front: bool) -> dict[str, Any]:
     """A point for a table, with the ends of the drop's 95 % interval where there are replicates."""
-    _, low, high = _interval(point, clean, metric)
+    _, low, high = drop_interval(point.result, clean, metric)
     bbox, payload = point.result["results"]["bbox"], point.result["payload"]
     return {
         "setting": point.words,
@@ -149,9 +148,3 @@ def row(point: Point, clean: Mapping[str, Any], metric: str, on_front: bool) -> 
         "times_smaller": point.smaller, "front": on_front,
         "fitted": point.result["setting"].get("fitted"),
     }
-
-
-def _interval(point: Point, clean: Mapping[str, Any], metric: str) -> Interval:
-    if "bootstrap" not in point.result or metric not in point.result["bootstrap"]["bbox"]:
-        return point.drop, None, None
-    return drop_interval(point.result, clean, metric)

@@ -14,6 +14,7 @@ from typing import Any
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, MAX, ratio_to_json
 
+FLOAT_BITS = 32  # of an element that isn't quantised
 RANGES = ("level", "channel", "fitted-level", "fitted-channel")
 FINER, COARSER, MIX, SUBSAMPLE, FIT = HOWS = ("finer", "coarser", "mix", "subsample", "fit")
 

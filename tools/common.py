@@ -61,9 +61,9 @@ def open_fitted(args: argparse.Namespace):
     return None if args.fitted is None else read_fitted(args.fitted)
 
 
-def check_fitted(treatments, fitted, weights: Path, dataset) -> None:
+def check_fitted(treatments, fitted, weights: Path, dataset=None) -> None:
     """Make sure, where one of ``treatments`` uses them, that there are fitted parts of this
-    detector, and that they were not fitted on images of ``dataset``."""
+    detector, and that they were not fitted on images of ``dataset``, where AP is measured."""
     from detectron2_patch.files import sha256
 
     if not any(one.uses_fit for one in treatments):
@@ -72,7 +72,8 @@ def check_fitted(treatments, fitted, weights: Path, dataset) -> None:
         raise InputError("a fitted range or restorer is asked for and there is no --fitted FILE; "
                          "tools/fit.py makes one")
     fitted.check(sha256(weights))
-    fitted.check_images([dataset.image_path(image) for image in dataset.images])
+    if dataset is not None:
+        fitted.check_images([dataset.image_path(image) for image in dataset.images])
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -119,16 +120,17 @@ def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[st
         word = rest.pop(0)
         if word in flags:
             words = []
-            while rest and not rest[0].startswith("--") and not _is_config_key(rest[0]):
+            while rest and not rest[0].startswith("--") and not is_config_key(rest[0]):
                 words.append(rest.pop(0))
             word = f"{word}={' '.join(words)}"
-        elif _is_config_key(word):  # overrides are the last on the line, whatever they hold
+        elif is_config_key(word):  # overrides are the last on the line, whatever they hold
             return [*joined, word, *rest]
         joined.append(word)
     return joined
 
 
-def _is_config_key(word: str) -> bool:
+def is_config_key(word: str) -> bool:
+    """Whether a word of the command line starts the overrides."""
     head, dot, _ = word.partition(".")
     return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
                                                      "CUDNN_BENCHMARK", "VIS_PERIOD"})

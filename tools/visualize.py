@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show what a damaged pyramid loses on one image: a PNG with both sets of detections."""
+"""Show what a damaged pyramid loses on images: a PNG each with both sets of detections."""
 
 from __future__ import annotations
 
@@ -8,68 +8,196 @@ import logging
 import sys
 from pathlib import Path
 
-from common import DEMO_CONFIG, choose_device, find_weights, join_words
+from common import (
+    DEMO_CONFIG,
+    add_setting_flags,
+    check_fitted,
+    choose_device,
+    find_weights,
+    is_config_key,
+    join_words,
+    open_fitted,
+    read_setting,
+)
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import SCOPES, parse_cr
+from detectron2_patch.ratios import SCOPES
+
+EPILOG = """\
+examples:
+  visualize.py --cr 8 1 1 1 1 --maps                          a scene of the demo, and its maps
+  visualize.py --restore origin --maps                        P3 and P5 sent, the rest made of them
+  visualize.py --image a.jpg b.jpg --scope rpn -o pictures    your own photographs
+  visualize.py --image a.jpg --config-file FILE --classes val.json MODEL.WEIGHTS FILE
+"""
+DEFAULT_CR = "8 1 1 1 1"
+DEMO_THRESHOLD, THRESHOLD = 0.9, 0.5
+logger = logging.getLogger("visualize")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False)
     add = parser.add_argument
-    add("--image", help="any photograph; left out: a scene of the demo")
-    add("--output", default="comparison.png", metavar="PNG")
-    add("--cr", default="8 8 8 8 8", metavar="RATIO", help="ratios of P2 … P6 (8 8 8 8 8)")
-    add("--scope", choices=SCOPES, default="pyramid", help="who reads the damaged maps")
-    add("--threshold", type=float, default=0.5, help="lowest score to draw (0.5)")
+    add("--image", action="append", metavar="FILE", help="any photographs, one or more after the "
+        "flag; left out: a scene of the demo")
+    add("-o", "--output", default="comparison.png", metavar="PNG",
+        help="the picture (comparison.png), or the folder of the pictures of several images")
+    add("--maps", action="store_true", help="the maps, too: before, as sent, and as restored, in "
+        "…_maps.png beside each picture")
+    add("--cr", metavar="RATIO", help="ratios of P2 … P6 (8 1 1 1 1 where nothing else is given)")
+    add("--scope", choices=SCOPES, default="pyramid", help="who reads the damaged maps (pyramid)")
+    add_setting_flags(parser)
+    add("--threshold", type=float, metavar="SCORE", help=f"lowest score to draw ({DEMO_THRESHOLD} "
+        f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})")
+    add("--classes", metavar="JSON", help="a COCO-format JSON that names the classes")
     add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
     add("--device", help="cpu, cuda …; left out: a GPU where there is one")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, last")
     return parser
 
 
+def repeat_flag(argv: list[str], flag: str = "--image") -> list[str]:
+    """``--image a b`` as ``--image=a --image=b``, so that the overrides stay apart."""
+    spread, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if is_config_key(word):  # overrides are the last on the line
+            return [*spread, word, *rest]
+        if word != flag:
+            spread.append(word)
+            continue
+        while rest and not rest[0].startswith("-") and not is_config_key(rest[0]):
+            spread.append(f"{flag}={rest.pop(0)}")
+    return spread
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(argv))
+    args = build_parser().parse_args(join_words(repeat_flag(argv)))
     args.num_gpus, args.resume = None, False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
-        draw(args)
+        run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def draw(args: argparse.Namespace) -> None:
-    """Detect twice and write the picture."""
-    ratios = parse_cr(args.cr.split())
+def run(args: argparse.Namespace) -> None:
+    """Load the detector and draw each image."""
+    if not any((args.cr, args.send, args.restore, args.rank, args.bits)):
+        args.cr = DEFAULT_CR
+    fitted = open_fitted(args)
+    treatments = read_setting(args, fitted)
+    names = None if args.classes is None else read_names(args.classes)
+
+    from functools import partial
 
     from detectron2_patch.config import load_cfg
     from detectron2_patch.config.support import check_supported
     from detectron2_patch.data.images import read_image
+    from detectron2_patch.data.scenes import CLASSES
     from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.files import atomic_write
+    from detectron2_patch.labels import is_plain, setting_label
+    from detectron2_patch.map_pictures import sent_and_restored
     from detectron2_patch.patch import patch_rpn
-    from detectron2_patch.pictures import compare
+    from detectron2_patch.treatments import setting_to_json
 
     cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
     check_supported(cfg, training=False)
-    image = Path(args.image) if args.image else demo_image()
-    pixels = read_image(image, "RGB")
+    if names is not None and len(names) != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
+        raise InputError(f"--classes {args.classes} names {len(names)} classes and the detector has "
+                         f"{cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes")
+    demo = args.config_file is None
+    if names is None and demo:
+        names = CLASSES
+    if args.threshold is None:
+        args.threshold = DEMO_THRESHOLD if demo else THRESHOLD
+    images = [Path(image) for image in args.image or [demo_image()]]
+    for image in images:
+        read_image(image)  # all of them, before seconds of work
     engine = TorchvisionEngine(cfg, choose_device(args, cfg))
-    engine.load_weights(find_weights(args, cfg))
+    weights = find_weights(args, cfg)
+    check_fitted(treatments.values(), fitted, weights)
+    engine.load_weights(weights)
+    setting = setting_to_json(treatments, args.scope)
+    name = f"{'ratios ' if is_plain(setting) else ''}{setting_label(setting)}"
+    title = f"{name}, scope {args.scope}"
+    damage = partial(patch_rpn, engine.model, treatments, args.scope, fitted=fitted)
+    for image, output in zip(images, outputs(images, args.output)):
+        draw(engine, image, output, damage, args.threshold, names, title)
+        if args.maps:
+            draw_maps(engine, image, output.with_name(f"{output.stem}_maps.png"),
+                      partial(sent_and_restored, treatments=treatments, fitted=fitted), title)
+
+
+def draw(engine, image: Path, output: Path, damage, threshold: float, names, title: str) -> None:
+    """Detect on the clean pyramid and within ``damage()``, and write the picture of both."""
+    from contextlib import nullcontext
+
+    from detectron2_patch.data.images import read_image
+    from detectron2_patch.pictures import compare
+
     found = []
-    for damage in ({}, ratios):
-        with patch_rpn(engine.model, damage, args.scope):
+    for circumstance in (nullcontext, damage):
+        with circumstance():
             detections = engine.detect(engine.read(image))
-        keep = detections["scores"] >= args.threshold
+        keep = detections["scores"] >= threshold
         found.append({name: values[keep] for name, values in detections.items()})
-    title = f"ratios {args.cr}, scope {args.scope}"
-    with atomic_write(args.output) as file:
-        compare(pixels, *found, class_names(args, cfg), title).save(file, "PNG")
-    logging.info("wrote %s", args.output)
+    title = f"{title}, score {threshold:g} or more"
+    write(compare(read_image(image, "RGB"), *found, names, title), output)
+
+
+def draw_maps(engine, image: Path, output: Path, treat, title: str) -> None:
+    """Write the picture of the maps; ``treat(pyramid)`` gives those sent and those restored."""
+    from detectron2_patch.data.images import read_image
+    from detectron2_patch.map_pictures import compare_maps, image_part
+
+    network_input = engine.read(image)
+    batch = engine.batch([network_input])
+    before = engine.pyramid(batch)
+    sent, after = treat(before)
+    part = image_part(network_input.tensor, batch.tensor.shape)
+    write(compare_maps(read_image(image, "RGB"), before, sent, after, title, part), output)
+
+
+def write(picture, output: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    from detectron2_patch.files import atomic_write
+
+    with atomic_write(output) as file:
+        picture.save(file, "PNG")
+    logger.info("wrote %s", output)
+
+
+def outputs(images: list[Path], output: str) -> list[Path]:
+    """Where each picture goes: the file named, or files named after several images."""
+    if len(images) == 1:
+        return [Path(output)]
+    folder = Path(output).parent if output.endswith(".png") else Path(output)
+    names = [image.stem for image in images]
+    return [folder / (f"{name}.png" if names.count(name) == 1 else f"{name}_{i}.png")
+            for i, name in enumerate(names, start=1)]
+
+
+def read_names(path: str) -> tuple[str, ...]:
+    """The classes that a COCO-format JSON names, in the order of their ids.
+
+    Raises:
+        InputError: it can't be read or names none.
+    """
+    import json
+
+    try:
+        categories = json.loads(Path(path).read_bytes())["categories"]
+        return tuple(str(one["name"]) for one in sorted(categories, key=lambda one: one["id"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--classes {path} names no classes ({error}); give a COCO-format JSON "
+                         "with categories") from error
 
 
 def demo_image() -> Path:
@@ -77,13 +205,6 @@ def demo_image() -> Path:
     from detectron2_patch.data.demo import ensure_demo
 
     return ensure_demo("val")[1] / "000009.bmp"
-
-
-def class_names(args: argparse.Namespace, cfg) -> tuple[str, ...] | None:
-    """The demo's classes; a configuration alone doesn't name its own."""
-    from detectron2_patch.data.scenes import CLASSES
-
-    return CLASSES if args.config_file is None else None
 
 
 if __name__ == "__main__":

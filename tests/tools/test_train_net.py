@@ -7,6 +7,20 @@ import pytest
 import torch
 
 from detectron2_patch import load_results
+from detectron2_patch.packing import write_packed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_says_what_the_clean_pyramid_had(train_net, command, tiny, capsys, packed):
+    assert train_net.main(command("--cr", "1", "1", "1", "1", "1")) == 0
+    assert "against the clean pyramid" not in capsys.readouterr().out
+    if packed:
+        (clean,) = (tiny / "results").iterdir()
+        write_packed(load_results(clean), tiny / "results" / "old" / "a.json.gz")
+        clean.unlink()
+    assert train_net.main(command("--cr", "1", "1", "1", "1", "4")) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("against the clean pyramid: AP ") and "APs " in last
 
 
 def test_writes_a_result_and_prints_a_table(train_net, command, tiny, capsys):

@@ -1,0 +1,99 @@
+"""Reads what a report is made from: results and key-level analyses, from files and folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.keylevels import KIND
+from detectron2_patch.ratios import LEVELS, SCOPES
+from detectron2_patch.results import load_file, result_files
+
+ESTIMATES = ("alone", "with_others", "shapley")
+
+
+@dataclass
+class Inputs:
+    """``results`` and ``key_levels`` as their files hold them; ``skipped`` says what wasn't read."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    key_levels: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_inputs(paths: Sequence[str | Path]) -> Inputs:
+    """Read result files and folders of them.
+
+    Below a folder, a file that is partly written or something else is left out and named in
+    ``skipped``; a path given by name has to be right.
+
+    Raises:
+        InputError: a path is missing or no result, or there are no results at all.
+    """
+    found = Inputs()
+    for path in map(Path, paths):
+        if not path.is_dir():
+            _read(path, found)
+            continue
+        for file in result_files(path):
+            try:
+                _read(file, found)
+            except InputError as error:
+                found.skipped.append(str(error))
+    if not found.results:
+        left_out = f" ({len(found.skipped)} files left out: {'; '.join(found.skipped)})"
+        raise InputError(
+            f"no results in {', '.join(map(str, paths))}{left_out if found.skipped else ''}; make "
+            "some with tools/train_net.py or tools/sweep.py, or give their folder"
+        )
+    return found
+
+
+def _read(file: Path, found: Inputs) -> None:
+    analysis = _key_levels(file)
+    if analysis is not None:
+        found.key_levels.append(analysis)
+    else:
+        found.results += load_file(file)
+
+
+def _key_levels(file: Path) -> dict[str, Any] | None:
+    """A key-level analysis, or None where the file is something else."""
+    if file.suffix != ".json":
+        return None
+    try:
+        text = file.read_bytes()
+        if KIND.encode() not in text:
+            return None
+        data = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None  # load_file says what is wrong
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        return None
+    if not (_is_analysis(data.get("scopes")) and "engine" in data
+            and all(isinstance(data.get(key), dict) for key in ("dataset", "weights", "key"))):
+        raise InputError(f"{file} is no whole key-level analysis; make it again with "
+                         "tools/key_levels.py")
+    return data
+
+
+def _is_analysis(scopes: Any) -> bool:
+    try:
+        return all(
+            scope in SCOPES and level in LEVELS
+            and all(_is_estimate(estimates[name]) for name in ESTIMATES)
+            for scope, metrics in scopes.items()
+            for levels in metrics.values()
+            for level, estimates in levels.items()
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def _is_estimate(estimate: Mapping[str, Any]) -> bool:
+    values = [estimate.get(name) for name in ("value", "low", "high")]
+    return all(value is None or type(value) in (int, float) for value in values)

@@ -1,0 +1,222 @@
+"""Results as flat records, those of one detector on one dataset together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any
+
+from detectron2_patch.labels import is_plain, setting_label
+from detectron2_patch.plain import digest
+from detectron2_patch.ratios import LEVELS, MAX, SCOPES
+
+METRICS = ("AP", "APs", "APm", "APl")
+WIRE = LEVELS[:4]  # P6 is made from P5: the full pyramid on a wire is P2 to P5
+FP32 = 4  # bytes an element
+
+Ratios = tuple[float, ...]  # of P2 … P6, inf for "max"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One result.
+
+    Attributes:
+        id: 12 hexadecimal digits, the same for the same setting.
+        ratios: of P2 … P6, None for a level that isn't sent; None where the setting has none.
+        plain: it is ratios alone, so five controls can say it.
+        metrics: all of ``bbox``, in percent.
+        sent, full: elements of each level, where the result tells.
+        bytes: that cross the wire for the whole dataset; None in scope ``rpn``, which saves none.
+        smaller: how many times less that is than P2 to P5 in fp32.
+    """
+
+    id: str
+    scope: str
+    ratios: tuple[float | None, ...] | None
+    label: str
+    plain: bool
+    metrics: Mapping[str, float | None]
+    sent: Mapping[str, int] | None = None
+    full: Mapping[str, int] | None = None
+    bytes: int | None = None
+    smaller: float | None = None
+    bits_per_pixel: float | None = None
+
+    @property
+    def clean(self) -> bool:
+        return self.label == "clean"
+
+
+@dataclass
+class Group:
+    """The results of one detector, dataset, configuration and engine, each setting once.
+
+    ``notes`` are remarks on the data that a reader has to know.
+    """
+
+    dataset: str
+    images: int | None
+    model: str
+    weights: str
+    engine: str
+    identity: tuple
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> Record | None:
+        """The clean pyramid's record; its AP is the same in both scopes."""
+        return next((record for record in self.records if record.clean), None)
+
+    @property
+    def scopes(self) -> list[str]:
+        return [s for s in SCOPES if any(record.scope == s for record in self.records)]
+
+    @property
+    def name(self) -> str:
+        """``dataset, model 589adda8, engine``."""
+        return f"{self.dataset}, {self.model} {self.weights}, {self.engine}"
+
+    def find(self, scope: str, ratios: Ratios) -> Record | None:
+        """The plain record of these ratios; the clean one of either scope."""
+        if all(ratio == 1 for ratio in ratios):
+            return self._plain.get((scope, ratios)) or self.clean
+        return self._plain.get((scope, ratios))
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, Ratios], Record]:
+        return {(r.scope, r.ratios): r for r in self.records if r.plain}
+
+    def drop(self, record: Record, metric: str = "AP") -> float | None:
+        """Points lost against the clean pyramid."""
+        clean = self.clean and self.clean.metrics.get(metric)
+        value = record.metrics.get(metric)
+        return None if clean is None or value is None else clean - value
+
+
+def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """Results by dataset, weights, configuration and engine, in the order of the names.
+
+    A setting that several results have is taken once, the first; a note says so where their
+    numbers differ.
+    """
+    groups: dict[tuple, Group] = {}
+    seen: dict[tuple, Record] = {}
+    differing: dict[tuple, list[tuple[Record, Record]]] = {}
+    for result in results:
+        identity = identify(result)
+        if identity not in groups:
+            groups[identity] = _new_group(result, identity)
+        record = make_record(result)
+        first = seen.setdefault((identity, record.id), record)
+        if first is record:
+            groups[identity].records.append(record)
+        else:
+            differing.setdefault(identity, []).append((first, record))
+    for identity, doubles in differing.items():
+        groups[identity].notes += _differences(doubles)
+    return sorted(groups.values(), key=lambda group: (group.name, str(group.identity)))
+
+
+def identify(result: Mapping[str, Any]) -> tuple:
+    """What two results have to share to be compared: data, weights, configuration, engine."""
+    dataset, weights = result["dataset"] or {}, result["weights"] or {}
+    config = result.get("config") or {}
+    return (dataset.get("name"), dataset.get("digest"), dataset.get("image_count"),
+            weights.get("sha256"), config.get("digest"), result["engine"])
+
+
+def _new_group(result: Mapping[str, Any], identity: tuple) -> Group:
+    name, _, images, sha256, _, engine = identity
+    file = (result.get("config") or {}).get("file")
+    return Group(
+        dataset=str(name or "unknown dataset"),
+        images=images,
+        model=PurePath(str(file)).stem if file else "unknown model",
+        weights=str(sha256 or "unknown")[:8],
+        engine=str(engine),
+        identity=identity,
+    )
+
+
+def _differences(doubles: Sequence[tuple[Record, Record]]) -> list[str]:
+    """A note where results of one setting, both with an AP, have another AP."""
+    gaps = [
+        (abs(first.metrics["AP"] - other.metrics["AP"]), first)
+        for first, other in doubles
+        if None not in (first.metrics["AP"], other.metrics["AP"])
+        and first.metrics["AP"] != other.metrics["AP"]
+    ]
+    if not gaps:
+        return []
+    gap, widest = max(gaps, key=lambda pair: pair[0])
+    return [f"{len(gaps)} settings have two results that differ in AP, by {gap:.2g} points at most "
+            f"({widest.label}, scope {widest.scope}); the first one read is shown"]
+
+
+def make_record(result: Mapping[str, Any]) -> Record:
+    """Flatten one result; what its payload doesn't tell stays None."""
+    setting, payload = result["setting"], result["payload"] or {}
+    sent, full = _elements(payload, "sent"), _elements(payload, "full")
+    cr = setting["cr"]
+    count, smaller = _wire_bytes(setting, payload, sent, full)
+    return Record(
+        id=digest(setting)[:12],
+        scope=setting["scope"],
+        ratios=cr and tuple(math.inf if cr[k] == MAX else cr[k] for k in LEVELS),
+        label=setting_label(setting),
+        plain=is_plain(setting),
+        metrics=result["results"]["bbox"],
+        sent=sent,
+        full=full,
+        bytes=count,
+        smaller=smaller,
+        bits_per_pixel=_number(payload.get("bits_per_pixel")),
+    )
+
+
+def _elements(payload: Mapping[str, Any], key: str) -> dict[str, int] | None:
+    counts = payload.get(key)
+    known = isinstance(counts, Mapping) and all(
+        _number(counts.get(level)) is not None for level in LEVELS
+    )
+    return {level: counts[level] for level in LEVELS} if known else None
+
+
+def _wire_bytes(setting, payload, sent, full) -> tuple[int | None, float | None]:
+    """Bytes on the wire, and how many times fewer than P2 to P5 in fp32."""
+    if setting["scope"] != "pyramid":
+        return None, None
+    count = _number(payload.get("total_bytes"))
+    if count is None and sent is not None and not setting.get("bits"):
+        count = FP32 * sum(sent.values())
+    if count is None or full is None or count <= 0:
+        return count, None
+    return count, FP32 * sum(full[level] for level in WIRE) / count
+
+
+def _number(value: Any) -> int | float | None:
+    return value if type(value) in (int, float) else None
+
+
+def pareto_front(group: Group) -> list[Record]:
+    """The records that no other one beats in both bytes and AP, by rising bytes."""
+    known = [r for r in group.records
+             if r.bytes is not None and r.metrics.get("AP") is not None]
+    front: list[Record] = []
+    for record in sorted(known, key=lambda r: (r.bytes, -r.metrics["AP"], r.label)):
+        if not front or record.metrics["AP"] > front[-1].metrics["AP"]:
+            front.append(record)
+    return front
+
+
+def ratio_values(records: Sequence[Record]) -> dict[str, list[float]]:
+    """The ratios that plain records have of each level, ascending, 1 always among them."""
+    return {
+        level: sorted({1.0, *(float(r.ratios[i]) for r in records if r.plain)})
+        for i, level in enumerate(LEVELS)
+    }

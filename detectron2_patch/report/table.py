@@ -1,0 +1,94 @@
+"""Results as a tidy table, a row a result: CSV, and a pandas DataFrame."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation import OVERALL
+from detectron2_patch.files import atomic_write
+from detectron2_patch.ratios import LEVELS
+from detectron2_patch.report.records import METRICS, Group, Record, make_groups
+
+_FIRST = ("dataset", "images", "model", "weights", "engine", "scope", *LEVELS, "setting", *OVERALL)
+_LAST = ("elements_sent", "elements_full", "bytes", "times_smaller", "bits_per_pixel",
+         *(f"drop_{metric}" for metric in METRICS), "drop_AP_percent")  # fmt: skip
+
+
+def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """One dict a result, all with the same keys in the same order; None where nothing is known.
+
+    ``p2`` … ``p6`` are ratios (inf: reduced to 1x1; None: not sent), ``AP`` … in percent,
+    ``drop_…`` points below the clean pyramid, ``bytes`` of the whole dataset on the wire, None
+    in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32.
+    """
+    classes = {key for group in groups for record in group.records for key in record.metrics}
+    columns = (*_FIRST, *sorted(classes.difference(OVERALL)), *_LAST)
+    return [
+        {column: row.get(column) for column in columns}
+        for group in groups
+        for record in group.records
+        for row in [_row(group, record)]
+    ]
+
+
+def _row(group: Group, record: Record) -> dict[str, Any]:
+    clean, drop = group.clean, group.drop(record)
+    return {
+        "dataset": group.dataset,
+        "images": group.images,
+        "model": group.model,
+        "weights": group.weights,
+        "engine": group.engine,
+        "scope": record.scope,
+        **dict(zip(LEVELS, record.ratios or ())),
+        "setting": record.label,
+        **record.metrics,
+        "elements_sent": record.sent and sum(record.sent.values()),
+        "elements_full": record.full and sum(record.full.values()),
+        "bytes": record.bytes,
+        "times_smaller": record.smaller,
+        "bits_per_pixel": record.bits_per_pixel,
+        **{f"drop_{metric}": group.drop(record, metric) for metric in METRICS},
+        "drop_AP_percent": 100 * drop / clean.metrics["AP"] if drop and clean else drop,
+    }
+
+
+def write_csv(groups: Sequence[Group], path: str | os.PathLike) -> None:
+    """Write ``make_rows`` as CSV in UTF-8, whole or not at all; an empty cell is None.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    rows = make_rows(groups)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode("utf-8"))
+
+
+def read_table(path: str | os.PathLike):
+    """A pandas DataFrame of a result file, or of all below a folder: the columns of ``make_rows``.
+
+    Raises:
+        InputError: pandas isn't installed, or there are no results.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError("read_table needs pandas, which isn't installed; "
+                         "pip install pandas") from error
+    from detectron2_patch.report.inputs import read_inputs
+
+    rows = make_rows(make_groups(read_inputs([Path(path)]).results))
+    frame = pandas.DataFrame(rows)
+    numbers = [name for name in frame.columns
+               if name not in ("dataset", "model", "weights", "engine", "scope", "setting")]
+    return frame.astype({name: "float64" for name in numbers})

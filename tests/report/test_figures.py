@@ -1,0 +1,109 @@
+import sys
+
+import pytest
+from made_results import made, made_grid
+
+from detectron2_patch.errors import InputError
+
+pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
+
+from detectron2_patch.report.figures import NAMES, draw_all, payload, style
+from detectron2_patch.report.make import key_levels_of
+from detectron2_patch.report.inputs import Inputs
+from detectron2_patch.report.records import make_groups
+
+
+def draw(results):
+    (group,) = make_groups(results)
+    with style.style():
+        figures, absent = draw_all(group, key_levels_of(group, Inputs(results=results)))
+    return {figure.name: figure for figure in figures}, absent
+
+
+def texts(figure):
+    import matplotlib.text
+
+    return [one.get_text() for one in figure.canvas.findobj(matplotlib.text.Text)]
+
+
+def test_a_whole_folder_gives_every_figure_under_what_it_was_measured_on():
+    figures, absent = draw(made_grid(1, "max"))
+    assert set(figures) == set(NAMES) and not absent
+    for name, figure in figures.items():
+        assert ("cells (10 images) · demo aaaaaaaa · engine torchvision · clean: AP 70.0, APs 60.0, "
+                "APm 71.0, APl 80.3") in texts(figure)
+        assert any(text.startswith(f"scope {name.rpartition('_')[2]}:") for text in texts(figure))
+
+
+def test_lines_hold_the_results_and_a_gap_where_there_is_none():
+    figures, _ = draw([made(1, 1, 1, 1, 1), made(2, 1, 1, 1, 1), made(4, 1, 1, 1, 1),
+                       made(1, 2, 1, 1, 1), made(1, 1, 1, 1, "max")])
+    figure = figures["levels_pyramid"]
+    lines = {line.get_label(): line.get_ydata() for line in figure.canvas.axes[0].lines}
+    assert lines["P2"][:3].tolist() == [70, 65, 70 - 5 * 3**0.5]
+    assert [value == value for value in lines["P3"]] == [True, True, False, False]
+    assert [value == value for value in lines["P6"]] == [True, False, False, True]
+    assert figure.missing[:3] == ["P2 at max", "P3 at 4", "P3 at max"]
+    assert "levels_rpn" not in figures
+
+
+def test_bars_are_the_points_lost_and_a_missing_pair_is_named():
+    figures, _ = draw([made(1, 1, 1, 1, 1), made("max", "max", 1, 1, 1)])
+    figure = figures["pairs_pyramid"]
+    heights = [bars[0].get_height() for bars in figure.canvas.axes[0].containers]
+    assert heights == pytest.approx([48 / 3, 48 / 7, 48])
+    assert len(figure.missing) == 9 and "P2+P4 at max" in figure.missing
+    assert texts(figure).count("no\nresult") == 9
+
+
+def test_without_a_clean_result_only_what_needs_none_is_drawn():
+    figures, absent = draw([made(2, 1, 1, 1, 1), made(4, 1, 1, 1, 1)])
+    assert list(figures) == ["levels_pyramid"]
+    assert [sentence.split(":")[0] for sentence in absent] == [
+        "payload against AP drop", "pairs at full degradation, scope pyramid",
+        "key levels, scope pyramid"]
+
+
+def test_the_named_methods_are_the_other_settings_and_one_ratio_on_all_levels():
+    results = made_grid(1, 2)
+    for bits in (2, 4):
+        results.append(made(1, 1, 1, 1, 1, bits={"p2": bits}))
+        results[-1]["payload"]["total_bytes"] = bits * 1000
+    figures, _ = draw(results)
+    found = texts(figures["payload_pyramid"])
+    assert "1  all levels at 2" in found and "3  2 bits" in found
+    assert "Pareto front (" in " ".join(found)
+
+
+def test_many_methods_leave_room_for_those_on_the_front():
+    results = [made(1, 1, 1, 1, 1), made(2, 2, 2, 2, 2)]
+    for i in range(50):
+        results.append(made(1, 1, 1, 1, 1, rank={"p2": i}))
+        results[-1]["payload"]["total_bytes"] = 1000 - i
+        results[-1]["results"]["bbox"]["AP"] = 60 if i < 49 else 69
+    (group,) = make_groups(results)
+    known = [record for record in group.records if record.smaller]
+    named = payload.choose_named(known, payload.pareto_front(group))
+    assert [record.label for record in named] == ["2 2 2 2 2", "rank 49"]
+
+
+def test_equal_data_give_equal_bytes_and_names_are_no_formulas(tmp_path):
+    results = [made(*r, dataset="a $b$ {x} _c\n\x07", config="x/$\\frac{.yaml", engine="<script>")
+               for r in ((1, 1, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 1, 1, 2))]
+    for folder in ("a", "b"):
+        figures, _ = draw(results)
+        with style.style():
+            for figure in figures.values():
+                style.write(figure, tmp_path / folder)
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["levels_pyramid.png", "levels_pyramid.svg", "payload_pyramid.png",
+                     "payload_pyramid.svg"]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match="pip install matplotlib"):
+        with style.style():
+            pass

@@ -116,5 +116,6 @@ def write(figure: Figure, folder: Path) -> list[Path]:
         path = folder / f"{figure.name}.{suffix}"
         with atomic_write(path) as file:
             figure.canvas.savefig(file, format=suffix, metadata=metadata)
+        figure.canvas.set_layout_engine("none")  # what the first has laid out serves the second
         paths.append(path)
     return paths

@@ -8,7 +8,7 @@ from pathlib import Path
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import sha256
-from detectron2_patch.fitted import KIND, Fitted, image_key
+from detectron2_patch.fitted import KIND, Fitted, image_key, map_config
 from detectron2_patch.fitting import fit
 from detectron2_patch.progress import progress
 from detectron2_patch.versions import collect_versions
@@ -45,6 +45,7 @@ def calibrate(
         "dataset": {"name": train.name, "digest": train.digest, "image_count": len(paths)},
         "images": keys,
         "weights": sha256(weights),
+        "config": map_config(engine.cfg),
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }

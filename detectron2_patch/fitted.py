@@ -10,7 +10,6 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detectron2_patch.config import result_relevant
 from detectron2_patch.errors import InputError
 from detectron2_patch.files import atomic_write, sha256
+from detectron2_patch.plain import digest
 
 KIND = "detectron2_patch fitted 1"
 _HELP = "tools/fit.py makes one"
@@ -35,7 +36,7 @@ class Fitted:
 
     Attributes:
         meta: kind, dataset (name, digest, image_count), images (the start of each one's SHA-256),
-            weights (SHA-256 of the detector's file), versions.
+            weights (SHA-256 of the detector's file), config (see ``map_config``), versions.
         arrays: by name, float32: ``mean_p2`` (C,), ``basis_p2`` (C, C) with a direction a row,
             ``variance_p2`` (C,) along them, ``spread_p2`` (C,) the channels' standard deviations,
                 ``fit_p2_p3_p5`` (C, 2 C k k + 1) the restorer of P2 from P3 and P5, bias last.
@@ -47,17 +48,21 @@ class Fitted:
     sha256: str = ""
     _on_device: dict[tuple, Any] = field(default_factory=dict, repr=False)
 
-    def check(self, weights_sha256: str) -> None:
-        """Make sure that this was fitted to the detector of that file.
+    def check(self, weights_sha256: str, config: str) -> None:
+        """Make sure that this was fitted to the maps of that file's detector under that
+        configuration.
 
         Raises:
-            InputError: it was fitted to another.
+            InputError: it was fitted to others.
         """
         if self.meta["weights"] != weights_sha256:
             raise InputError(
                 f"--fitted was fitted to another detector (weights {self.meta['weights'][:12]}, "
                 f"and here {weights_sha256[:12]}); fit this one: {_HELP}"
             )
+        if self.meta["config"] != config:
+            raise InputError("--fitted was fitted to this detector with another INPUT or backbone "
+                             f"configuration, whose maps are others; fit again: {_HELP}")
 
     def check_images(self, paths: Sequence[str | os.PathLike]) -> None:
         """Make sure that no image of an evaluation was fitted on.
@@ -145,10 +150,12 @@ class Fitted:
             self._on_device[key] = make()
         return self._on_device[key]
 
-    @cached_property
-    def levels(self) -> tuple[str, ...]:
-        """The levels that have a basis."""
-        return tuple(n.removeprefix("basis_") for n in self.arrays if n.startswith("basis_"))
+
+def map_config(cfg) -> str:
+    """Digest of the part of a configuration that decides a detector's maps of an image."""
+    parts = ("INPUT.", "MODEL.PIXEL", "MODEL.BACKBONE.", "MODEL.RESNETS.", "MODEL.FPN.")
+    relevant = result_relevant(cfg).items()
+    return digest({key: value for key, value in relevant if key.startswith(parts)})
 
 
 def restorer_name(level: str, sources: Sequence[str]) -> str:

@@ -64,7 +64,9 @@ def find_points(
         if is_clean(result["setting"]):
             clean = result if clean is None or "bootstrap" in result else clean
         if result["setting"]["scope"] == "pyramid":
-            found[str(sorted(result["setting"].items()))] = result
+            key = str(sorted(result["setting"].items()))
+            if key not in found or "bootstrap" in result:
+                found[key] = result
     _check(models, clean, found, metric)
     assert clean is not None
     whole = clean["results"]["bbox"][metric]
@@ -106,6 +108,13 @@ def cost_of(payload: Mapping[str, Any], by: str) -> int:
     if "total_bytes" not in payload:
         return FLOAT_BITS // 8 * elements
     return payload["total_bytes"] + sum(payload["side_bytes"].values())
+
+
+def level_cost(payload: Mapping[str, Any], level: str, by: str) -> int:
+    """What one level of a payload costs."""
+    if by == BYTES and "bytes" in payload:
+        return payload["bytes"][level]
+    return payload["sent"][level] * (FLOAT_BITS // 8 if by == BYTES else 1)
 
 
 def front(points: Sequence[Point]) -> list[Point]:

@@ -211,7 +211,7 @@ def _coding(level: str, sent: Sent, fitted: Fitted | None) -> tuple[int | None, 
 def _context(level: str, sent: Sent, fitted: Fitted | None) -> bytes:
     """What both sides have agreed on, which a stream's checksum covers."""
     parts = _parts(fitted).sha256 if sent.uses_fit else ""
-    return f"{level} {sent.ratio} {sent.rank} {sent.bits} {sent.range} {parts}".encode()
+    return f"{level} {float(sent.ratio)} {sent.rank} {sent.bits} {sent.range} {parts}".encode()
 
 
 def _range(level: str, sent: Sent, fitted: Fitted | None) -> Range | None:

@@ -87,10 +87,29 @@ def all_levels(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatme
         if not ratio >= 1:
             raise InputError(f"ratio {ratio!r} of {level} is below 1; give a number >= 1 or inf")
     found = {level: treatments.get(level, CLEAN) for level in LEVELS}
-    return {
+    whole = {
         level: one if isinstance(one, (Sent, Restored)) else Sent(float(one))
         for level, one in found.items()
     }
+    for level, one in whole.items():
+        _check(level, one, whole)
+    return whole
+
+
+def _check(level: str, one: Treatment, whole: Mapping[str, Treatment]) -> None:
+    """Refuse what no command makes: its name or its bytes would be another setting's."""
+    if isinstance(one, Sent):
+        if (one.bits not in range(9) or one.rank < 0 or bool(one.bits) != bool(one.range)
+                or one.range not in ("", *RANGES)):
+            raise InputError(f"{level} as {one}: bits are 0 (none) to 8, with a range of "
+                             f"{', '.join(RANGES)}, and rank is 0 (none) or more")
+        return
+    if one.how not in HOWS or not one.sources:
+        raise InputError(f"{level} as {one}: how is one of {', '.join(HOWS)}, with sources")
+    for source, treatment in one.sources:
+        if whole.get(source) != treatment:
+            raise InputError(f"{level} is restored from {source} as {treatment}, and {source} is "
+                             f"{whole.get(source)}; give the treatment that {source} has")
 
 
 def sources_of(level: str, treatment: Treatment) -> Iterator[tuple[str, Treatment]]:

@@ -66,8 +66,7 @@ def parse_setting(
         InputError: a word that isn't one of these, or words that contradict each other.
     """
     ratios = parse_cr(cr)
-    of_origin = restore and any(word.partition(":")[0] == ORIGIN for word in restore)
-    sent_levels = parse_send(("p3", "p5") if send is None and of_origin else send)
+    sent_levels = parse_send(send, restore)
     for level in LEVELS:
         if level not in sent_levels and ratios[level] != 1:
             raise InputError(f"--cr has {ratios[level]:g} for {level}, which --send leaves out; "
@@ -89,15 +88,18 @@ def parse_setting(
     return restored(sent, restore or ())
 
 
-def parse_send(send: Sequence[str] | None) -> tuple[str, ...]:
-    """The levels that are sent, P2 first; None: all.
+def parse_send(
+    send: Sequence[str] | None, restore: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The levels that are sent, P2 first; None: all, or P3 and P5 with the origin's ``restore``.
 
     Raises:
         InputError: none, an unknown one, or one twice.
     """
     if send is None:
-        return LEVELS
-    use = f"one or more of {', '.join(LEVELS)}, each once"
+        of_origin = any(word.partition(":")[0] == ORIGIN for word in restore or ())
+        return ("p3", "p5") if of_origin else LEVELS
+    use = f"one or more of {', '.join(LEVELS)}, each once, with spaces between"
     if not send:
         raise InputError(f"--send got no level; give {use}")
     for level in send:

@@ -148,8 +148,12 @@ def test_another_file_is_refused(tmp_path, content):
 
 def test_another_detector_and_evaluated_images_are_refused(tmp_path):
     fitted = make_fitted({})
+    fitted.meta["config"] = "c"
+    fitted.check("w", "c")
     with pytest.raises(InputError, match="another detector"):
-        fitted.check("x" * 64)
+        fitted.check("x" * 64, "c")
+    with pytest.raises(InputError, match="configuration"):
+        fitted.check("w", "d")
     from detectron2_patch.fitted import image_key
 
     (tmp_path / "seen.png").write_bytes(b"pixels")
@@ -163,4 +167,4 @@ def test_another_detector_and_evaluated_images_are_refused(tmp_path):
 def test_every_subset_has_a_restorer(fitted):
     names = [name for name in fitted.arrays if name.startswith("fit_")]
     assert len(names) == 4 * 15
-    assert set(fitted.levels) == set(LEVELS)
+    assert {f"basis_{level}" for level in LEVELS} < set(fitted.arrays)

@@ -48,10 +48,12 @@ def read_setting(args: argparse.Namespace, fitted) -> dict:
     from detectron2_patch.words import FLAGS, parse_setting
 
     given = {name: getattr(args, name) for name in FLAGS.values()}
-    return parse_setting(
+    treatments = parse_setting(
         **{name: text.split() for name, text in given.items() if text is not None},
         rank_of=None if fitted is None else fitted.rank_of,
     )
+    need_fitted(treatments.values(), fitted)
+    return treatments
 
 
 def open_fitted(args: argparse.Namespace):
@@ -61,17 +63,22 @@ def open_fitted(args: argparse.Namespace):
     return None if args.fitted is None else read_fitted(args.fitted)
 
 
-def check_fitted(treatments, fitted, weights: Path, dataset=None) -> None:
-    """Make sure, where one of ``treatments`` uses them, that there are fitted parts of this
-    detector, and that they were not fitted on images of ``dataset``, where AP is measured."""
+def need_fitted(treatments, fitted) -> None:
+    """Make sure that there are fitted parts where one of ``treatments`` uses them."""
+    if fitted is None and any(one.uses_fit for one in treatments):
+        raise InputError("a fitted range or restorer is asked for and there is no --fitted FILE; "
+                         "tools/fit.py makes one")
+
+
+def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
+    """Make sure, where one of ``treatments`` uses them, that the fitted parts are of this detector,
+    and that they were not fitted on images of ``dataset``, where AP is measured."""
     from detectron2_patch.files import sha256
+    from detectron2_patch.fitted import map_config
 
     if not any(one.uses_fit for one in treatments):
         return
-    if fitted is None:
-        raise InputError("a fitted range or restorer is asked for and there is no --fitted FILE; "
-                         "tools/fit.py makes one")
-    fitted.check(sha256(weights))
+    fitted.check(sha256(weights), map_config(cfg))
     if dataset is not None:
         fitted.check_images([dataset.image_path(image) for image in dataset.images])
 
@@ -134,6 +141,22 @@ def is_config_key(word: str) -> bool:
     head, dot, _ = word.partition(".")
     return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
                                                      "CUDNN_BENCHMARK", "VIS_PERIOD"})
+
+
+def parse_args(parser: argparse.ArgumentParser, line: list[str],
+               flags: Sequence[str] = SETTING_FLAGS) -> argparse.Namespace:
+    """The flags of a command line, the words of each of ``flags`` as one text.
+
+    An unknown flag would hide among the overrides at the end of the line, with all that follows.
+    """
+    args = parser.parse_args(join_words(line, flags))
+    for word in args.opts:
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+            known = any(flag in action.option_strings for action in parser._actions)
+            parser.error(f"{flag} stands behind the overrides of the configuration, which come last"
+                         if known else f"unknown flag {flag}; see --help")
+    return args
 
 
 def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
@@ -269,15 +292,18 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     )
 
 
-def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
-    """What makes a result from ``setting``, ``results``, ``payload`` and ``seconds``."""
+def describer(
+    args: Mapping[str, Any], cfg, engine, dataset, weights: Path, fitted=None
+) -> Callable[..., dict]:
+    """What makes a result from ``treatments``, ``scope``, ``results``, ``payload`` and ``seconds``.
+    """
     from detectron2_patch.config import result_relevant
     from detectron2_patch.files import sha256
     from detectron2_patch.plain import digest
-    from detectron2_patch.results import make_result
+    from detectron2_patch.results import make_result, make_setting
     from detectron2_patch.versions import collect_versions
 
-    return partial(
+    constant = partial(
         make_result,
         args=args,
         dataset=dataset,
@@ -288,3 +314,9 @@ def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> C
         engine=engine.name,
         versions=collect_versions(str(engine.model.device), engine=engine.name),
     )
+
+    def describe(treatments, scope, **found) -> dict:
+        sha = None if fitted is None else fitted.sha256
+        return constant(setting=make_setting(treatments, scope, sha), **found)
+
+    return describe

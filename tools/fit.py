@@ -6,8 +6,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
 
-from common import add_model_flags, find_weights, join_words, prepare_model
+from common import add_model_flags, find_weights, parse_args, prepare_model
 
 from detectron2_patch.errors import InputError
 
@@ -22,7 +23,8 @@ No label is used. Images that are to be evaluated (--test-data or DATASETS.TEST)
 def build_parser() -> argparse.ArgumentParser:
     """What to fit to."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("-o", "--output", required=True, metavar="FILE", help="the .npz to write")
@@ -31,8 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--kernel", type=int, choices=(1, 3), default=3,
         help="restorers that see 1x1 or 3x3 elements around a place (3); 1 is several times faster")
     add("--send", metavar="LEVEL",
-        help="fit restorers for these sent levels alone, such as p3 p5 (every subset); worthwhile "
-        "for maps of 256 channels")
+        help="fit restorers for these sent levels alone, such as p3 p5, or 'p3 p5, p3 p4 p5' "
+        "(every subset); worthwhile for maps of 256 channels")
     add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
     add_model_flags(parser)
     return parser
@@ -41,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(argv))
+    args = parse_args(build_parser(), argv, ["--send"])
     args.num_gpus = None
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -61,9 +63,13 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.fitted import write_fitted
 
+    from detectron2_patch.results import check_folder
     from detectron2_patch.words import parse_send
 
-    sends = None if args.send is None else [parse_send(args.send.split())]
+    sends = None if args.send is None else [
+        parse_send(words.split()) for words in args.send.split(",")
+    ]
+    check_folder(Path(args.output).absolute().parent)
     cfg, engine, test = prepare_model(args)
     train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(args, cfg)

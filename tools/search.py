@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from common import (
     check_fitted,
     describer,
     find_weights,
-    join_words,
+    need_fitted,
     open_fitted,
+    parse_args,
     prepare,
     start,
 )
@@ -63,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         "takes it (fit with --fitted, else nearest)")
     run("--candidates", metavar="FILE", help="what may be sent of each of P2 to P5, beside nothing: "
         "a file of settings as sweep.py --cr-list takes it, each level's own part of each")
+    run("--bootstrap", type=int, metavar="N", help="give the best point and the clean one AP of N "
+        "resamples of the images, and so an interval")
     add_common_flags(parser)
     return parser
 
@@ -70,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(argv, LISTS))
+    args = parse_args(build_parser(), argv, LISTS)
     try:
         return start(run, args, [__file__, *argv])
     except KeyboardInterrupt:
@@ -81,8 +85,18 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     """Check, evaluate what is missing where that is asked for, and tell."""
     for flag, value in (("--max-drop", args.max_drop), ("--max-drop-ap", args.max_drop_ap)):
-        if value is not None and not value >= 0:
-            raise InputError(f"{flag} is {value:g}; give a number from 0 on")
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"{flag} is {value:g}; give a finite number from 0 on")
+    for flag in ("--fitted", "--restore", "--candidates", "--bootstrap"):
+        if getattr(args, flag[2:]) is not None and not args.run:
+            raise InputError(f"{flag} is for what is evaluated; give --run, too, or leave it out")
+    if args.bootstrap is not None and args.bootstrap < 1:
+        raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
+                         "1000")
+    words = (args.restore or "").split()
+    if any("=" in word or word.startswith("origin") for word in words):
+        raise InputError(f"--restore {args.restore} doesn't fit everything that may be sent; give "
+                         "one word for all levels: nearest, finer, coarser, mix:WF,WC or fit")
     if args.rounds < 1:
         raise InputError(f"--rounds is {args.rounds}; give a whole number from 1 on")
     if args.max_drop is None and args.max_drop_ap is None:
@@ -130,38 +144,46 @@ def default_candidates(fitted) -> list[str]:
 def evaluate(args: argparse.Namespace) -> None:
     """Round after round of settings that may be better, until none is."""
     from detectron2_patch import distributed
-    from detectron2_patch.results import load_results, make_setting
+    from detectron2_patch.results import load_results
     from detectron2_patch.search import find_points
     from detectron2_patch.sweep import run as sweeping
     from detectron2_patch.sweep.explore import Space, restore_with
     from detectron2_patch.sweep.settings import plain, with_scopes
     from detectron2_patch.sweep.task import Sweep
+    from detectron2_patch.treatments import setting_from_json
 
     fitted = open_fitted(args)
     default = "nearest" if fitted is None else "fit"
-    space = Space(candidates(args, fitted), restore_with((args.restore or default).split()))
+    restore = restore_with((args.restore or default).split())
+    space = Space(candidates(args, fitted), restore, args.by)
     settings = with_scopes([plain([1] * 5), *space.alone()], ["pyramid"])
+    need_fitted((one for s in settings for one in s.treatments), fitted)
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
-    check_fitted((one for s in settings for one in s.treatments), fitted, weights, dataset)
+    check_fitted((one for s in settings for one in s.treatments), fitted, cfg, weights, dataset)
     engine.load_weights(weights)
-    constant = describer(vars(args), cfg, engine, dataset, weights)
+    constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
 
     def describe(setting, results, payload, seconds):
-        sha = None if fitted is None else fitted.sha256
-        return constant(setting=make_setting(setting.by_level(), setting.scope, sha),
-                        results=results, payload=payload, seconds=seconds)
+        return constant(setting.by_level(), setting.scope, results=results, payload=payload,
+                        seconds=seconds)
 
     folder = Path(args.results_dir)
     on_cpu = engine.model.device.type == "cpu"
-    best = None
-    for number in range(args.rounds):
+
+    def sweep(settings, replicates=0):
         sweeping.run(Sweep(
             engine, dataset, settings, describe, folder, batch_size=1 if on_cpu else 8,
-            readers=cfg.DATALOADER.NUM_WORKERS, fitted=fitted,
+            readers=cfg.DATALOADER.NUM_WORKERS, fitted=fitted, replicates=replicates,
         ))
         distributed.barrier()
-        clean, points = find_points(load_results(folder), args.metric)
+
+    best = None
+    for number in range(args.rounds):
+        sweep(settings)
+        found = [one for one in load_results(folder)
+                 if one["setting"].get("fitted") in (None, fitted and fitted.sha256)]
+        clean, points = find_points(found, args.metric, args.by)
         now = _best(args, points)
         logger.info("round %d: %d points, best %s", number + 1, len(points),
                     "none" if now is None else f"{now.smaller:.1f} times smaller")
@@ -170,8 +192,13 @@ def evaluate(args: argparse.Namespace) -> None:
         best = now
         whole = clean["results"]["bbox"][args.metric]
         limit = args.max_drop if args.max_drop is not None else 100 * args.max_drop_ap / whole
-        found = space.together(points) if number == 0 else []
-        settings = with_scopes(found + space.around(points, limit), ["pyramid"])
+        tried = space.together(points) if number == 0 else []
+        settings = with_scopes(tried + space.around(points, limit), ["pyramid"])
+        if not settings:
+            break
+    if args.bootstrap is not None and best is not None:
+        chosen = tuple(setting_from_json(best.result["setting"]).values())
+        sweep(with_scopes([plain([1] * 5), chosen], ["pyramid"]), args.bootstrap)
 
 
 def _best(args: argparse.Namespace, points: list):
@@ -202,7 +229,12 @@ def report(args: argparse.Namespace, results: list) -> None:
         print(f"\nsmallest within {allowed} {args.metric}: {found.smaller:.1f} times fewer "
               f"{args.by} than P2 to P5{' in fp32' if args.by == 'bytes' else ''}, "
               f"{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
-              f"--scope pyramid {found.words}")
+              f"--scope pyramid {found.words}{_with_fitted(found)}")
+
+
+def _with_fitted(point) -> str:
+    sha = point.result["setting"].get("fitted")
+    return "" if sha is None else f" --fitted FILE (SHA-256 {sha[:12]}…)"
 
 
 def write_csv(rows: list[dict], path: str) -> None:

@@ -7,7 +7,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from common import (
     check_fitted,
     describer,
     find_weights,
-    join_words,
+    need_fitted,
     open_fitted,
+    parse_args,
     prepare,
     start,
 )
@@ -42,7 +42,8 @@ examples:
 A sweep that was stopped goes on with the same command.
 """
 LISTS = ("--grid", *(f"--grid-{level}" for level in LEVELS), "--one-at-a-time", "--pairs",
-         "--subsets", "--grid-rank", "--grid-bits", "--grid-range", "--scope", *SETTING_FLAGS)
+         "--subsets", "--grid-rank", "--grid-bits", "--grid-range", "--scope",
+         *(flag for flag in SETTING_FLAGS if flag != "--cr"))
 logger = logging.getLogger("sweep")
 
 
@@ -87,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(argv, LISTS))
+    args = parse_args(build_parser(), argv, LISTS)
     try:
         return start(run, args, [__file__, *argv])
     except KeyboardInterrupt:
@@ -136,25 +137,29 @@ def make_base(args: argparse.Namespace, fitted):
     from detectron2_patch.sweep.settings import Base
     from detectron2_patch.words import NONE
 
-    if args.range is not None and args.bits is None and args.grid_bits is None:
-        raise InputError("--range is that of a quantisation; give --bits or --grid-bits, too")
+    for flag, text in (("--range", args.range), ("--grid-range", args.grid_range)):
+        if text is not None and args.bits is None and args.grid_bits is None:
+            raise InputError(f"{flag} is that of a quantisation; give --bits or --grid-bits, too")
+    for flag in ("--bits", "--rank", "--range", "--send", "--restore"):
+        if getattr(args, flag[2:]) == "":
+            raise InputError(f"{flag} got no word; give one or more, see --help")
+    if args.subsets is not None and (args.send or args.restore):
+        raise InputError("--subsets says what is sent and how the rest is restored; leave --send and "
+                         "--restore out")
+    words = (args.restore or "").split()
+    if args.combine is not None and any("=" in word or word.startswith("origin") for word in words):
+        raise InputError(f"--restore {args.restore} doesn't fit every combination; with --combine "
+                         "give one word for all levels: nearest, finer, coarser, mix:WF,WC or fit")
 
     def five(text: str | None) -> tuple[str, ...]:
         words = (text or NONE).split()
         return tuple(words * len(LEVELS) if len(words) == 1 else words)
 
-    base = Base(
+    return Base(
         *(None if text is None else tuple(text.split()) for text in (args.send, args.restore)),
+        ranks=five(args.rank), bits=five(args.bits), ranges=five(args.range),
         rank_of=None if fitted is None else fitted.rank_of,
     )
-    sent = base.sent
-
-    def where_sent(words: tuple[str, ...]) -> tuple[str, ...]:
-        one = len(set(words)) == 1
-        return tuple(w if i in sent or not one else NONE for i, w in enumerate(words))
-
-    return replace(base, **{kind: where_sent(five(text)) for kind, text in (
-        ("ranks", args.rank), ("bits", args.bits), ("ranges", args.range))})
 
 
 def _reductions(args: argparse.Namespace, ratios: Sequence[float | None] = (None,)) -> list:
@@ -194,6 +199,7 @@ def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then sweep."""
     fitted = open_fitted(args)
     settings = choose_settings(args, fitted)
+    need_fitted((one for setting in settings for one in setting.treatments), fitted)
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
     if args.bootstrap is not None and args.bootstrap < 1:
@@ -204,23 +210,23 @@ def run(args: argparse.Namespace) -> None:
 
         for one in settings:
             print(one.scope, setting_words(one.by_level()))
+        made = {pair for one in settings for pair in one.by_level().items()}
+        logger.info("%d settings from %d treatments of single levels", len(settings), len(made))
         return
 
-    from detectron2_patch.results import make_setting
     from detectron2_patch.sweep import run as sweeping
     from detectron2_patch.sweep.task import Sweep
 
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
-    check_fitted((one for setting in settings for one in setting.treatments), fitted, weights,
+    check_fitted((one for setting in settings for one in setting.treatments), fitted, cfg, weights,
                  dataset)
     engine.load_weights(weights)
-    constant = describer(vars(args), cfg, engine, dataset, weights)
+    constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
 
     def describe(setting, results, payload, seconds):
-        fitted_sha = None if fitted is None else fitted.sha256
-        return constant(setting=make_setting(setting.by_level(), setting.scope, fitted_sha),
-                        results=results, payload=payload, seconds=seconds)
+        return constant(setting.by_level(), setting.scope, results=results, payload=payload,
+                        seconds=seconds)
 
     on_cpu = engine.model.device.type == "cpu"
     done = sweeping.run(Sweep(

@@ -14,8 +14,8 @@ from common import (
     check_fitted,
     describer,
     find_weights,
-    join_words,
     open_fitted,
+    parse_args,
     prepare,
     read_setting,
     start,
@@ -40,7 +40,8 @@ logger = logging.getLogger("train_net")
 def build_parser() -> argparse.ArgumentParser:
     """detectron2's flags, and those of the patch."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--cr", default="1 1 1 1 1", metavar="RATIO",
@@ -63,30 +64,32 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(argv))
+    args = parse_args(build_parser(), argv)
     return start(run, args, [__file__, *argv])
 
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then train and evaluate."""
     from detectron2_patch import pipeline
-    from detectron2_patch.results import make_setting
 
     fitted = open_fitted(args)
     treatments = read_setting(args, fitted)
     if args.train_damaged:
         check_damage(args, treatments)
+    if args.train and any(one.uses_fit for one in treatments.values()):
+        raise InputError("--train makes new weights, to which --fitted isn't fitted; train first, "
+                         "then tools/fit.py, then evaluate")
     cfg, engine, dataset = prepare(args, training=args.train)
     weights = train(args, treatments, cfg, engine) if args.train else find_weights(args, cfg)
-    check_fitted(treatments.values(), fitted, weights, dataset)
+    check_fitted(treatments.values(), fitted, cfg, weights, dataset)
     engine.load_weights(weights)
     done = pipeline.evaluate(
         engine, dataset, treatments, args.scope, cfg.DATALOADER.NUM_WORKERS, fitted
     )
     if done is not None:  # rank 0 has it
-        describe = describer({**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights)
-        setting = make_setting(treatments, args.scope, fitted and fitted.sha256)
-        report(describe(setting=setting, results=done.results, payload=done.payload,
+        describe = describer({**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights,
+                             fitted)
+        report(describe(treatments, args.scope, results=done.results, payload=done.payload,
                         seconds=done.seconds), args.results_dir)
 
 

@@ -15,8 +15,8 @@ from common import (
     choose_device,
     find_weights,
     is_config_key,
-    join_words,
     open_fitted,
+    parse_args,
     read_setting,
 )
 
@@ -76,7 +76,7 @@ def repeat_flag(argv: list[str], flag: str = "--image") -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args(join_words(repeat_flag(argv)))
+    args = parse_args(build_parser(), repeat_flag(argv))
     args.num_gpus, args.resume = None, False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     try:
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
         read_image(image)  # all of them, before seconds of work
     engine = TorchvisionEngine(cfg, choose_device(args, cfg))
     weights = find_weights(args, cfg)
-    check_fitted(treatments.values(), fitted, weights)
+    check_fitted(treatments.values(), fitted, cfg, weights)
     engine.load_weights(weights)
     setting = setting_to_json(treatments, args.scope)
     name = f"{'ratios ' if is_plain(setting) else ''}{setting_label(setting)}"

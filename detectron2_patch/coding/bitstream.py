@@ -24,10 +24,11 @@ from detectron2_patch.coding.quantise import (
 from detectron2_patch.coding.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS
+from detectron2_patch.treatments import RANGES
 
 MAGIC = b"\xd2\x01"  # the second byte is the version
 PACK_MAGIC = b"\xd2P\x01"
-KINDS = ("level", "channel", "fitted-level", "fitted-channel")
+KINDS = RANGES
 MAX_ELEMENTS = 2**26  # of a level: twice those of P2 of a 1333x1333 image, 256 channels
 _PACK = struct.Struct("<3sHH5I")
 HEADER_BYTES = _PACK.size + 4  # what ``pack`` adds to the streams, however many
@@ -67,6 +68,7 @@ def coded(x: Tensor, bits: int | None = None, kind: str = "level",
     """
     if bits is not None and not count:
         x = x.detach().float()
+        check_map(x)
         ends, _ = _ends(x, bits, kind, fitted)
         return dequantise(quantise(x, ends, bits), ends, bits), 0
     stream, indices, ends = _encode(x, bits, kind, fitted)
@@ -95,7 +97,8 @@ def _encode(x: Tensor, bits: int | None, kind: str,
     x = x.detach().float()
     check_map(x)
     if x.numel() > MAX_ELEMENTS:
-        raise ValueError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} values can be coded")
+        raise InputError(f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} values can be coded; "
+                         "send it without bits, or a smaller image")
     shape = b"".join(varint(size) for size in x.shape)
     if bits is None:
         raw = x.cpu().contiguous().numpy().astype("<f4").tobytes()

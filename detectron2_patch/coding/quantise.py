@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detectron2_patch.errors import InputError
+
 BITS = range(1, 9)
 Range = tuple[Tensor, Tensor]
 
@@ -20,7 +22,8 @@ def measure_range(x: Tensor, per_channel: bool) -> Range:
     """The smallest and the largest value of a map ``(C, h, w)``, over all or a channel.
 
     Raises:
-        ValueError: a value is NaN or infinite, or the map is empty.
+        ValueError: the map is empty.
+        InputError: a value is NaN or infinite.
     """
     check_map(x)
     lo, hi = torch.aminmax(x.reshape(len(x) if per_channel else 1, -1), dim=1)
@@ -73,7 +76,7 @@ def check_map(x: Tensor) -> None:
     if x.dim() != 3 or not x.numel() or not x.is_floating_point():
         raise ValueError(f"a map is (C, h, w) of floats, not {x.dtype} {tuple(x.shape)}")
     if not torch.isfinite(x).all():
-        raise ValueError("the model's maps are broken: a value is NaN or infinite")
+        raise InputError("the model's maps are broken: a value is NaN or infinite; check its weights")
 
 
 def check_range(given: Range, channels: int, per_channel: bool) -> Range:

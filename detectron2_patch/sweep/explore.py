@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from detectron2_patch.ratios import LEVELS
-from detectron2_patch.search import Point, front
+from detectron2_patch.search import BYTES, Point, front, level_cost
 from detectron2_patch.sweep.settings import Treatments
 from detectron2_patch.treatments import CLEAN, Sent, setting_from_json
 from detectron2_patch.words import restored
@@ -31,9 +31,13 @@ class Space:
     Args:
         candidates: what may be sent of a level, for each of P2 to P5; None: nothing.
         restorer: makes the treatments of a choice in which some level isn't sent.
+        by: what is to be small, ``bytes`` or ``elements``.
     """
 
-    def __init__(self, candidates: Mapping[str, Sequence[Sent | None]], restorer) -> None:
+    def __init__(
+        self, candidates: Mapping[str, Sequence[Sent | None]], restorer, by: str = BYTES
+    ) -> None:
+        self.by = by
         self.levels = tuple(candidates)
         self.candidates = {level: list(dict.fromkeys(c)) for level, c in candidates.items()}
         self.restorer = restorer
@@ -73,13 +77,13 @@ class Space:
         """
         gain = self._alone(points)
         order = {level: np.argsort(cost, kind="stable") for level, (cost, _) in gain.items()}
-        choices = {self.treatments(one): one for one in self._known(points)}
-        near = sorted(front(points), key=lambda point: abs(point.drop - limit))
-        found = []
+        mine = [(point, choice) for point in points if (choice := self._choice(point)) is not None]
+        choices = {id(point): choice for point, choice in mine}
+        near = sorted(front([point for point, _ in mine]),
+                      key=lambda point: abs(point.drop - limit))
+        found: list[Choice] = []
         for point in near[:_NEIGHBOURS_OF]:
-            treatments = tuple(setting_from_json(point.result["setting"]).values())
-            if treatments in choices:
-                found += self._neighbours(choices[treatments], order)
+            found += self._neighbours(choices[id(point)], order)
         return self._made(found)
 
     def _neighbours(self, choice: Choice, order: Mapping[str, np.ndarray]) -> list[Choice]:
@@ -106,21 +110,20 @@ class Space:
             for one in self.candidates[level]:
                 point = by_treatments[self.treatments((*clean[:i], one, *clean[i + 1 :]))]
                 payload = point.result["payload"]
-                cost.append(payload["bytes"][level] + sum(payload["side_bytes"].values()))
+                side = payload.get("side_bytes", {}) if self.by == BYTES else {}
+                cost.append(level_cost(payload, level, self.by) + sum(side.values()))
                 loss.append(max(point.drop, 0.0))
             found[level] = np.array(cost, dtype=float), np.array(loss)
         return found
 
-    def _known(self, points: Sequence[Point]) -> list[Choice]:
-        """The choices that the points are, where they are of this space."""
-        found = []
-        for point in points:
-            treatments = setting_from_json(point.result["setting"])
-            found.append(tuple(
-                one if isinstance(one := treatments[level], Sent) else None
-                for level in self.levels
-            ))
-        return [one for one in found if any(sent is not None for sent in one)]
+    def _choice(self, point: Point) -> Choice | None:
+        """The choice that a point is; None where it isn't of this space."""
+        treatments = setting_from_json(point.result["setting"])
+        choice = tuple(one if isinstance(one := treatments[level], Sent) else None
+                       for level in self.levels)
+        if all(one is None for one in choice):
+            return None
+        return choice if self.treatments(choice) == tuple(treatments.values()) else None
 
     def _made(self, choices: Sequence[Choice]) -> list[Treatments]:
         useful = (one for one in choices if any(sent is not None for sent in one))

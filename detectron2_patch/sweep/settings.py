@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, ratio_to_json
+from detectron2_patch.ratios import LEVELS, parse_cr, ratio_to_json
 from detectron2_patch.treatments import Sent, Treatment
-from detectron2_patch.words import FLAGS, NONE, RankOf, parse_setting, restored
+from detectron2_patch.words import FLAGS, NONE, RankOf, parse_send, parse_setting, restored
 
 Treatments = tuple[Treatment, ...]  # of P2 … P6
 
@@ -38,7 +38,8 @@ class Base:
     """The words that all settings of a list share, as ``words.parse_setting`` takes them.
 
     ``ratios``, ``ranks``, ``bits`` and ``ranges`` are five words each, ``-`` where they say
-    nothing; ``one`` makes the treatments of any other choice of them.
+    nothing; five alike are those of the sent levels. ``one`` makes the treatments of any other
+    choice of them.
     """
 
     send: tuple[str, ...] | None = None
@@ -52,10 +53,12 @@ class Base:
     def one(self, **words) -> Treatments:
         """The treatments of these words, some of them others than the base's."""
         base = replace(self, **words)
-        ranges = [NONE if bits == NONE else one for bits, one in zip(base.bits, base.ranges)]
+        sent = parse_send(base.send, base.restore)
+        ranks, bits = (_of_sent(words, sent) for words in (base.ranks, base.bits))
+        ranges = [NONE if width == NONE else one for width, one in zip(bits, base.ranges)]
         ratios = [ratio_to_json(ratio) for ratio in base.ratios]
         return tuple(parse_setting(
-            ratios, base.send, base.restore, base.ranks, base.bits,
+            ratios, base.send, base.restore, ranks, bits,
             None if set(ranges) == {NONE} else ranges, base.rank_of,
         ).values())
 
@@ -64,6 +67,13 @@ class Base:
         """Numbers of the levels that are sent."""
         treatments = self.one(ratios=(1,) * len(LEVELS))
         return [i for i, one in enumerate(treatments) if isinstance(one, Sent)]
+
+
+def _of_sent(words: Sequence[str], sent: Sequence[str]) -> list[str]:
+    """Five words that are alike, said of the sent levels alone; others as they are."""
+    if len(set(words)) > 1:
+        return list(words)
+    return [word if level in sent else NONE for level, word in zip(LEVELS, words)]
 
 
 class Reduction(NamedTuple):
@@ -160,7 +170,8 @@ def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list
 def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
     """Settings from a file: one a line as ``--cr`` takes it, ``#`` starts a comment.
 
-    The ratios may be followed, or replaced, by more flags of a setting: ``--send p3 p5 --bits 4``.
+    The ratios may be followed, or replaced, by more flags of a setting: ``--send p3 p5 --bits 4``;
+    what a line doesn't say is the base's.
 
     Raises:
         InputError: the file can't be read, or a line holds no setting; names the line.
@@ -190,7 +201,7 @@ def parse_list(lines: Iterable[str], base: Base = Base()) -> list[Treatments]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            words = shlex.split(line.replace(",", " ") if "--" not in line else line, comments=True)
+            words = shlex.split(line, comments=True)
             if words:
                 found.append(_read_line(words, base))
         except ValueError as error:  # InputError is one
@@ -208,12 +219,21 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
                 raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(FLAGS)}")
             given[flag] = []
         else:
-            given[flag].append(word)
+            given[flag] += word.split(",") if flag == "--cr" else [word]
     if not given["--cr"] and len(given) > 1:
         del given["--cr"]
-    return tuple(parse_setting(
-        **{FLAGS[flag]: values for flag, values in given.items()}, rank_of=base.rank_of
-    ).values())
+    given["--cr"] = [word for word in given.get("--cr", ()) if word] or list(base.ratios)
+    own = {FLAGS[flag]: values for flag, values in given.items()}
+    if own.keys() == {"cr"}:
+        return base.one(ratios=list(parse_cr(own["cr"]).values()))
+    of_base = {"send": base.send, "restore": base.restore, "rank": base.ranks, "bits": base.bits,
+               "range": base.ranges}
+    sent = parse_send(own.get("send", base.send), own.get("restore", base.restore))
+    for name in ("rank", "bits", "range"):
+        of_base[name] = _of_sent(of_base[name], sent)
+    said = {name: words for name, words in of_base.items()
+            if words is not None and set(words) != {NONE}}
+    return tuple(parse_setting(**{**said, **own}, rank_of=base.rank_of).values())
 
 
 def with_scopes(treatments: Iterable[Treatments], scopes: Sequence[str]) -> list[Setting]:

@@ -1,5 +1,6 @@
 """The search on a detector whose losses are known."""
 
+import dataclasses
 import itertools
 
 from detectron2_patch.ratios import LEVELS
@@ -23,7 +24,7 @@ def evaluate(treatments):
         lost.append(weight * (5.0 if bits == 0 else 2.0 ** (2 - bits)))
     drop = sum(lost) + 0.05 * lost[0] * lost[1]
     setting = setting_to_json(dict(zip(LEVELS, treatments)), "pyramid")
-    payload = {"bytes": nbytes, "side_bytes": {}}
+    payload = {"bytes": nbytes, "sent": FULL, "side_bytes": {}}
     return Point({"setting": setting, "payload": payload}, sum(nbytes.values()), 100 - drop, drop,
                  drop, 1.0)
 
@@ -51,3 +52,23 @@ def test_each_level_alone_is_tried_once_and_nothing_is_sent_never():
     assert all(any(isinstance(one, Sent) for one in treatments) for treatments in found)
     assert all(not isinstance(treatments[4], Sent) for treatments in found), "P6 is made of P5"
     assert found[0][:4] == (CLEAN,) * 4
+
+
+def test_points_of_other_searches_do_not_lead_astray():
+    """Others' restorers and candidates in the folder: only points of this space have neighbours."""
+    space = Space(CANDIDATES, restore_with(["nearest"]))
+    points = [evaluate(one) for one in space.alone()]
+    foreign = [
+        dataclasses.replace(evaluate((Sent(ratio), *[Sent(bits=1, range="level")] * 4)),
+                            cost=int(ratio), metric=99.0, drop=1.4)
+        for ratio in (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    ]
+    found = space.around([*points, *foreign], 1.4)
+    assert found and set(found) == set(space.around(points, 1.4))
+
+
+def test_elements_are_what_is_made_small_where_they_are_asked_for():
+    space = Space(CANDIDATES, restore_with(["nearest"]), by="elements")
+    points = [evaluate(one) for one in space.alone()]
+    costs = space._alone(points)["p2"][0]
+    assert set(costs.tolist()) == {FULL["p2"]}, "bits save no element"

@@ -114,6 +114,15 @@ def test_bad_words_are_told_in_one_line(train_net, command, tiny, capsys, words,
     assert not (tiny / "results").exists()
 
 
+def test_parts_fitted_under_another_configuration_are_refused(
+    fit, train_net, arguments, command, tiny, capsys
+):
+    assert fit.main(arguments()) == 0
+    words = ["--rank", "2", "--fitted", str(tiny / "fitted.npz")]
+    assert train_net.main(command(*words, opts=["INPUT.FORMAT", "RGB"])) == 2
+    assert "configuration" in capsys.readouterr().err
+
+
 def test_an_image_that_was_fitted_on_is_not_evaluated(fit, train_net, arguments, command, tiny,
                                                       capsys):
     assert fit.main(arguments()) == 0

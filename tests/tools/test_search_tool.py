@@ -11,6 +11,20 @@ def search(load):
     return load("search")
 
 
+def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
+    """Other candidates, by another cost, with resamples of the best point."""
+    for bits, more in (("3", []), ("8", ["--by", "elements", "--bootstrap", "20"])):
+        (tiny / "candidates.txt").write_text(f"--bits {bits}\n")
+        flags = ["--run", "--rounds", "3", "--candidates", str(tiny / "candidates.txt"),
+                 "--max-drop", "100", *more]
+        assert search.main(command(*flags)) == 0
+    results = load_results(tiny / "results")
+    with_resamples = [one for one in results if "bootstrap" in one]
+    assert len(with_resamples) == 2, "the clean one and the best"
+    best = min((one for one in results), key=lambda one: sum(one["payload"]["sent"].values()))
+    assert best["setting"] in [one["setting"] for one in with_resamples]
+
+
 def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):
     (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
     flags = ["--candidates", str(tiny / "candidates.txt"), "--max-drop", "100", "--csv",
@@ -27,7 +41,7 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
     assert document["best"]["bytes"] == cheapest["bytes"], "any drop is allowed here"
     assert document["best"]["setting"] in printed
     # the same from disk, and the numbers are those of the results
-    assert search.main(["--results-dir", str(tiny / "results"), *flags]) == 0
+    assert search.main(["--results-dir", str(tiny / "results"), *flags[2:]]) == 0
     assert json.loads((tiny / "points.json").read_text()) == document
     by_bytes = {r["payload"]["total_bytes"] for r in results}
     assert {int(row["bytes"]) - int(row["side_bytes"]) for row in rows} == by_bytes
@@ -36,7 +50,9 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
 @pytest.mark.parametrize("flags, named", [
     (["--max-drop", "-1"], "--max-drop"), (["--max-drop-ap", "nan"], "--max-drop-ap"),
     (["--run", "--rounds", "0"], "--rounds"), (["--run", "--candidates", "nowhere"], "nowhere"),
-    (["--run", "--restore", "fit"], "--fitted"),
+    (["--run", "--restore", "fit"], "--fitted"), (["--max-drop", "inf"], "--max-drop"),
+    (["--fitted", "nowhere.npz"], "--run"), (["--run", "--restore", "origin"], "origin"),
+    (["--run", "--bootstrap", "0"], "--bootstrap"),
     (["--results-dir", "nowhere"], "nowhere"),
 ])  # fmt: skip
 def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, named):

@@ -121,3 +121,46 @@ def test_an_interrupt_says_how_to_go_on(sweep, command, tiny, capsys, monkeypatc
         assert sweep.main(command("--grid", "1")) == 1
     assert "the same command goes on" in capsys.readouterr().err
     assert sweep.main(command("--grid", "1")) == 0
+
+
+@pytest.mark.parametrize("arguments, named", [
+    (["--subsets", "nearest", "--send", "p3"], "--subsets"),
+    (["--subsets", "fit"], "--fitted"), (["--grid", "1", "--grid-range", "channel"], "--bits"),
+    (["--grid", "1", "--bits"], "--bits"), (["--grid", "1", "--rank", "4"], "--fitted"),
+    (["--combine", "LIST", "--restore", "p4=coarser"], "p4=coarser"),
+    (["--combine", "LIST", "--restore", "origin"], "origin"),
+])  # fmt: skip
+def test_words_that_do_not_fit_the_list_are_refused(sweep, tmp_path, capsys, arguments, named):
+    (tmp_path / "list.txt").write_text("1 1 1 1 1\n2 2 2 2 2\n")
+    words = [str(tmp_path / "list.txt") if word == "LIST" else word for word in arguments]
+    assert sweep.main([*words, "--dry-run"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and named in error
+
+
+@pytest.mark.parametrize("arguments, wanted", [
+    (["--grid", "1", "--bits", "4"], "--cr 1 1 1 1 1 --bits 4 --range level"),
+    (["--one-at-a-time", "2", "--send", "p3", "p4", "--bits", "4"],
+     "--cr 1 2 1 1 1 --send p3 p4 --restore p2=coarser p5=finer p6=subsample --bits 4"),
+    (["--cr-list", "LIST", "--bits", "4"], "--cr 2 2 2 2 2 --bits 4 --range level"),
+    (["--cr-list", "LIST", "--bits", "4"], "--cr 1 1 1 1 1 --bits 2 --range level"),
+    (["--subsets", "nearest", "--bits", "4"], "--send p3 p5 --restore p2=coarser p4=finer "
+     "p6=subsample --bits 4"),
+    (["--combine", "LIST"], "--cr 1 2 1 2 1"),
+])  # fmt: skip
+def test_what_all_settings_share_is_in_each(sweep, tmp_path, capsys, arguments, wanted):
+    (tmp_path / "list.txt").write_text("1,1,1,1,1 --bits 2  # see --bits\n2 2 2 2 2\n")
+    if arguments[0] == "--combine":
+        (tmp_path / "list.txt").write_text("1 1 1 1 1\n2 2 2 2 2\n")
+    words = [str(tmp_path / "list.txt") if word == "LIST" else word for word in arguments]
+    assert sweep.main([*words, "--dry-run"]) == 0
+    assert wanted in capsys.readouterr().out
+
+
+def test_an_unknown_flag_does_not_swallow_the_line(sweep, capsys):
+    with pytest.raises(SystemExit) as stop:
+        sweep.main(["--grid", "1", "--cr", "1", "1", "1", "1", "4", "--dry-run"])
+    assert stop.value.code == 2 and "--cr" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        sweep.main(["--grid", "1", "SEED", "1", "--dry-run"])
+    assert stop.value.code == 2 and "behind the overrides" in capsys.readouterr().err

@@ -75,13 +75,13 @@ def test_different_evaluations_never_share_a_name(train_net, command, tiny):
 
 def test_ratios_stand_anywhere_on_the_line(train_net, command):
     parser = train_net.build_parser()
-    plain = parser.parse_args(train_net.join_ratios(
-        ["--scope", "pyramid", "--cr", "1", "1", "1", "1", "4", "SEED", "1"]
-    ))
+    plain = train_net.parse_args(
+        parser, ["--scope", "pyramid", "--cr", "1", "1", "1", "1", "4", "SEED", "1"]
+    )
     assert plain.cr == "1 1 1 1 4" and plain.opts == ["SEED", "1"]
-    first = parser.parse_args(train_net.join_ratios(
-        ["--cr", "1", "1", "max", "1", "4", "--eval-only", "MODEL.WEIGHTS", "x.pth"]
-    ))
+    first = train_net.parse_args(
+        parser, ["--cr", "1", "1", "max", "1", "4", "--eval-only", "MODEL.WEIGHTS", "x.pth"]
+    )
     assert first.cr == "1 1 max 1 4" and first.opts == ["MODEL.WEIGHTS", "x.pth"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.results import is_clean
 from detectron2_patch.treatments import FIT, SUBSAMPLE
+from detectron2_patch.words import DEFAULT_RANGE
 
 _MORE = ("send", "restore", "bits", "range", "rank", "weights", "fitted")
 
@@ -45,6 +46,10 @@ def setting_label(setting: Mapping[str, Any]) -> str:
 
 
 def _names(levels) -> str:
+    """``P3 P5``; three and more that follow each other are ``P2–P5``."""
+    numbers = [LEVELS.index(level) for level in levels]
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{levels[0].upper()}–{levels[-1].upper()}"
     return " ".join(level.upper() for level in levels)
 
 
@@ -77,6 +82,7 @@ def _by_value(values: Mapping[str, Any], form: str) -> list[str]:
 
 
 def _ranges(ranges: Mapping[str, str]) -> list[str]:
-    words = {"level": "range a level", "channel": "range a channel",
+    ranges = {level: one for level, one in ranges.items() if one != DEFAULT_RANGE}
+    words = {"channel": "range a channel",
              "fitted-level": "fitted range a level", "fitted-channel": "fitted range a channel"}
     return _by_value({level: words.get(one, one) for level, one in ranges.items()}, "{}")

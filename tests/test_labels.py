@@ -33,9 +33,9 @@ def test_ratios_alone():
     ({"cr": {**P3_P5, "p3": None}, "send": ["p5"],
       "restore": {**{level: {"how": "coarser", "from": ["p5"]} for level in ("p2", "p3", "p4")},
                   "p6": {"how": "subsample", "from": ["p5"]}}},
-     "send P5, P2 P3 P4 from P5"),
+     "send P5, P2–P4 from P5"),
     ({"cr": {**dict.fromkeys(P3_P5, 1), "p6": None}, "send": ["p2", "p3", "p4", "p5"],
-      "restore": {"p6": {"how": "subsample", "from": ["p5"]}}}, "send P2 P3 P4 P5"),
+      "restore": {"p6": {"how": "subsample", "from": ["p5"]}}}, "send P2–P5"),
 ])
 def test_other_methods(more, label):
     setting = {**made(1, 1, 1, 1, 1)["setting"], **more}

@@ -188,10 +188,14 @@ def _elements(payload: Mapping[str, Any], key: str) -> dict[str, int] | None:
 
 
 def _wire_bytes(setting, payload, sent, full) -> tuple[int | None, float | None]:
-    """Bytes on the wire, and how many times fewer than P2 to P5 in fp32."""
+    """Bytes on the wire, what is sent once among them, and how many times fewer than P2 to P5 in
+    fp32."""
     if setting["scope"] != "pyramid":
         return None, None
     count = _number(payload.get("total_bytes"))
+    side = payload.get("side_bytes")
+    if count is not None and isinstance(side, Mapping):
+        count += sum(_number(one) or 0 for one in side.values())
     if count is None and sent is not None and not setting.get("bits"):
         count = FP32 * sum(sent.values())
     if count is None or full is None or count <= 0:

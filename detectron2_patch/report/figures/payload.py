@@ -60,10 +60,13 @@ def draw(group: Group) -> Figure | None:
 
 
 def choose_named(known: Sequence[Record], front: Sequence[Record]) -> list[Record]:
-    """The records with names of their own, those on the front first, then one ratio on all levels."""
+    """The records with names of their own: the two levels of the origin's method, restored its way
+    and fitted, then those on the front, and one ratio on all levels."""
     methods = [record for record in known if not record.plain]
     if len(methods) > MOST_NAMED - 4:
-        methods = [r for r in methods if r in front or "origin" in r.label] or methods
+        pair = [r for r in methods if r.label.startswith("send P3 P5") and ", " in r.label]
+        pair = [r for r in pair if r.label.endswith(("origin, P4 from P3", ", fitted"))]
+        methods = [*pair, *(r for r in methods if r in front and r not in pair)] or methods
     uniform = [r for r in known if r.plain and not r.clean and len(set(r.ratios)) == 1]
     chosen = [*methods[: MOST_NAMED - min(4, len(uniform))], *uniform]
     return sorted(chosen[:MOST_NAMED], key=lambda record: record.smaller)

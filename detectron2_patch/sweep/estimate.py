@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.ratios import LEVELS
 from detectron2_patch.sweep.onepass import Detected, OnePass
 from detectron2_patch.sweep.plan import Plan
 from detectron2_patch.sweep.spool import encode
@@ -26,10 +30,11 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     """Tell how much there is to do.
 
     Raises:
-        InputError: the disk has too little space.
+        InputError: the memory or the disk has too little space.
     """
     images, one_pass = sweep.dataset.images, OnePass(sweep.engine, plan, sweep.fitted)
     loaded = sweep.engine.read(sweep.dataset.image_path(images[len(images) // 2]))
+    _check_memory(sweep, one_pass, loaded)
     one_pass([loaded])  # the first run sets up what later ones find ready
     start = time.perf_counter()
     (found,), _ = one_pass([loaded])
@@ -46,6 +51,30 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     if needed > free:
         raise InputError(f"{sweep.folder} has {_size(free)} free and the sweep needs about "
                          f"{_size(needed)}; make room, or choose another --results-dir")
+
+
+def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
+    """Refuse a plan whose maps of one batch don't fit, before it takes the machine with it."""
+    clean = sweep.engine.pyramid(sweep.engine.batch([loaded]))
+    kept = [level for level, _ in (*one_pass.read_by_box_head, *one_pass.sources)]
+    needed = sweep.batch_size * sum(4 * clean[level].numel() for level in kept)
+    if one_pass.cuda:
+        free, _ = torch.cuda.mem_get_info(clean[LEVELS[0]].device)
+    else:
+        free = _free_memory()
+    if needed > free:
+        raise InputError(f"the maps of a batch under {len(kept)} treatments take {_size(needed)} of "
+                         f"memory and {_size(free)} are free; ask for fewer settings at a time"
+                         + (", or a smaller --batch-size" if sweep.batch_size > 1 else ""))
+
+
+def _free_memory() -> float:
+    """Bytes that can be had, where Linux tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(float(x.split()[1]) for x in lines if x.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return math.inf
 
 
 def _evaluation_seconds(sweep: Sweep, plan: Plan, found: Detected) -> float:

@@ -47,6 +47,14 @@ def stable(folder):
     }
 
 
+def test_more_maps_than_memory_are_refused_before_the_pass(make, monkeypatch):
+    sweep = make()
+    monkeypatch.setattr(estimate, "_free_memory", lambda: 100.0)
+    with pytest.raises(InputError, match="memory.*fewer settings"):
+        sweeping.run(sweep)
+    assert not list(sweep.folder.glob("*.json"))
+
+
 def test_equals_an_evaluation_a_setting(make, engine, scenes):
     sweep = make()
     done = sweeping.run(sweep)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from coding import demo_engine, fit_bases, pyramids
 from PIL import Image
 
-from coding import demo_engine, fit_bases, pyramids
 from detectron2_patch.coding.bitstream import sent_range
 from detectron2_patch.coding.entropy import compress, decompress
 from detectron2_patch.coding.quantise import quantise

@@ -61,7 +61,8 @@ def compare(
     picture.paste(right, (left.width + 8, head))
     draw = ImageDraw.Draw(picture)
     for x, name, line in (
-        (6, "clean pyramid", f"{len(lost)} found, of which {lost.sum()} are lost on the right (dashed)"),
+        (6, "clean pyramid",
+         f"{len(lost)} found, of which {lost.sum()} are lost on the right (dashed)"),
         (left.width + 14, title, f"{len(new)} found, of which {new.sum()} are new (dashed)"),
     ):
         _line(draw, (x, 4), name, 15, left.width - 12)
@@ -98,7 +99,8 @@ def _panel(
         _rectangle(draw, (x1, y1, x2, y2), ink, dashed=bool(mark))
         name = str(kind) if classes is None else classes[kind]
         text = f"{name} {score:.2f}"
-        place = _free_place((x1 + 2, max(0, y1 - LABEL), draw.textlength(text, font), LABEL), labels)
+        wanted = x1 + 2, max(0, y1 - LABEL), draw.textlength(text, font), LABEL
+        place = _free_place(wanted, labels)
         labels.append(place)
         draw.rectangle((place[0], place[1], place[0] + place[2], place[1] + LABEL), fill="#202020")
         draw.text(place[:2], text, fill=ink, font=font, anchor="la")

@@ -11,7 +11,14 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from detectron2_patch.coding.bitstream import coded, decode, encode, pack, raw_length, unpack
+from detectron2_patch.coding.bitstream import (
+    coded,
+    decode,
+    encode,
+    pack,
+    raw_length,
+    unpack,
+)
 from detectron2_patch.coding.quantise import Range, with_zero
 from detectron2_patch.degrade import reduced_size, shrink, stretch
 from detectron2_patch.errors import InputError

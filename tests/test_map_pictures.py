@@ -1,7 +1,12 @@
 import numpy as np
 import torch
 
-from detectron2_patch.map_pictures import compare_maps, image_part, strength, sent_and_restored
+from detectron2_patch.map_pictures import (
+    compare_maps,
+    image_part,
+    sent_and_restored,
+    strength,
+)
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.words import parse_setting
 

@@ -9,7 +9,7 @@ def test_p6_of_an_odd_p5_is_what_the_backbone_makes():
     p5 = torch.rand(2, 3, 25, 34)
     p6 = subsample(p5)
     assert p6.shape[-2:] == (13, 17)
-    assert torch.equal(p6, F.max_pool2d(p5, kernel_size=1, stride=2))  # detectron2's LastLevelMaxPool
+    assert torch.equal(p6, F.max_pool2d(p5, kernel_size=1, stride=2))  # as LastLevelMaxPool
 
 
 @pytest.mark.parametrize("size", [(1, 1), (13, 17), (50, 68)])

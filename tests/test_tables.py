@@ -1,4 +1,9 @@
-from detectron2_patch.tables import format_change, format_methods, format_settings, format_table
+from detectron2_patch.tables import (
+    format_change,
+    format_methods,
+    format_settings,
+    format_table,
+)
 
 BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl": 1 / 3}
 BBOX["AP-cell"] = 41.25

@@ -116,7 +116,7 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[str]:
-    """Make ``--cr 1 1 1 1 4`` one argument, so that the overrides at the end of the line stay apart.
+    """Make ``--cr 1 1 1 1 4`` one argument, so that overrides at the end of the line stay apart.
 
     argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
     next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
@@ -225,7 +225,11 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     from detectron2_patch.config import load_cfg
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.engines.choice import build_engine, check_config, choose_engine
+    from detectron2_patch.engines.choice import (
+        build_engine,
+        check_config,
+        choose_engine,
+    )
     from detectron2_patch.engines.zoo import find_config
 
     name, why = choose_engine(args.engine)

@@ -62,7 +62,6 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.calibration import calibrate
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.fitted import write_fitted
-
     from detectron2_patch.results import check_folder
     from detectron2_patch.words import parse_send
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Find the smallest payload that loses no more than is allowed, and the Pareto front.
 
-Reads the results of --results-dir that are of scope pyramid; with --run, evaluates settings that may
-be better first, round after round, each one pass over the images.
+Reads the results of --results-dir that are of scope pyramid; with --run, evaluates first what may be
+better, round after round, each one pass over the images.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     run("--fitted", metavar="FILE", help="fitted parts, made by tools/fit.py")
     run("--restore", metavar="HOW", help="how levels that aren't sent are made, as train_net.py "
         "takes it (fit with --fitted, else nearest)")
-    run("--candidates", metavar="FILE", help="what may be sent of each of P2 to P5, beside nothing: "
-        "a file of settings as sweep.py --cr-list takes it, each level's own part of each")
+    run("--candidates", metavar="FILE", help="what may be sent of each of P2 to P5, beside "
+        "nothing: a file of settings as sweep.py --cr-list takes it, each level's own part of each")
     run("--bootstrap", type=int, metavar="N", help="give the best point and the clean one AP of N "
         "resamples of the images, and so an interval")
     add_common_flags(parser)

@@ -144,8 +144,8 @@ def make_base(args: argparse.Namespace, fitted):
         if getattr(args, flag[2:]) == "":
             raise InputError(f"{flag} got no word; give one or more, see --help")
     if args.subsets is not None and (args.send or args.restore):
-        raise InputError("--subsets says what is sent and how the rest is restored; leave --send and "
-                         "--restore out")
+        raise InputError("--subsets says what is sent and how the rest is restored; leave --send "
+                         "and --restore out")
     words = (args.restore or "").split()
     if args.combine is not None and any("=" in word or word.startswith("origin") for word in words):
         raise InputError(f"--restore {args.restore} doesn't fit every combination; with --combine "

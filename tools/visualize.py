@@ -110,8 +110,8 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
     check_supported(cfg, training=False)
     if names is not None and len(names) != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
-        raise InputError(f"--classes {args.classes} names {len(names)} classes and the detector has "
-                         f"{cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes")
+        raise InputError(f"--classes {args.classes} names {len(names)} classes and the detector "
+                         f"has {cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes")
     demo = args.config_file is None
     if names is None and demo:
         names = CLASSES

@@ -19,8 +19,16 @@ from torch import Tensor
 
 from detectron2_patch.coding.entropy import compress, decompress
 from detectron2_patch.coding.quantise import (
-    BITS, Range, check_map, check_range, dequantise, measure_range, quantise, to_half,
-    with_zero)
+    BITS,
+    Range,
+    check_map,
+    check_range,
+    dequantise,
+    measure_range,
+    quantise,
+    to_half,
+    with_zero,
+)
 from detectron2_patch.coding.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS

@@ -76,7 +76,8 @@ def check_map(x: Tensor) -> None:
     if x.dim() != 3 or not x.numel() or not x.is_floating_point():
         raise ValueError(f"a map is (C, h, w) of floats, not {x.dtype} {tuple(x.shape)}")
     if not torch.isfinite(x).all():
-        raise InputError("the model's maps are broken: a value is NaN or infinite; check its weights")
+        raise InputError("the model's maps are broken, a value is NaN or infinite; check its "
+                         "weights")
 
 
 def check_range(given: Range, channels: int, per_channel: bool) -> Range:

@@ -10,7 +10,13 @@ from typing import Any
 from yacs.config import CfgNode
 
 from detectron2_patch.config.defaults import default_values, get_cfg, key_values
-from detectron2_patch.config.reading import VERSION, one_line, read_values, shorten, unknown_key
+from detectron2_patch.config.reading import (
+    VERSION,
+    one_line,
+    read_values,
+    shorten,
+    unknown_key,
+)
 from detectron2_patch.errors import InputError
 
 __all__ = ["get_cfg", "key_values", "load_cfg", "result_relevant"]
@@ -69,7 +75,13 @@ def result_relevant(cfg: CfgNode) -> dict[str, Any]:
     """The keys, with dots, that can change the outcome of an evaluation: what a result's name
     hashes. Every key counts unless it is known not to: those of parts that the built-in engine
     lacks (masks, cascades) count where the configuration asks for such a part."""
-    from detectron2_patch.config.support import TOOLS, TRAINING, UNUSED, check_supported, matches
+    from detectron2_patch.config.support import (
+        TOOLS,
+        TRAINING,
+        UNUSED,
+        check_supported,
+        matches,
+    )
 
     ignored = TOOLS + TRAINING
     try:

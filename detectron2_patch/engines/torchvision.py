@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
+from detectron2_patch.data.images import (
+    load_ahead,
+    network_size,
+    read_image,
+    to_network,
+)
 from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals

@@ -18,7 +18,7 @@ ESTIMATES = ("alone", "with_others", "shapley")
 
 @dataclass
 class Inputs:
-    """``results`` and ``key_levels`` as their files hold them; ``skipped`` says what wasn't read."""
+    """``results`` and ``key_levels`` as their files hold them; ``skipped``: what wasn't read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     key_levels: list[dict[str, Any]] = field(default_factory=list)

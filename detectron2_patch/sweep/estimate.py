@@ -63,8 +63,8 @@ def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     else:
         free = _free_memory()
     if needed > free:
-        raise InputError(f"the maps of a batch under {len(kept)} treatments take {_size(needed)} of "
-                         f"memory and {_size(free)} are free; ask for fewer settings at a time"
+        raise InputError(f"the maps of a batch under {len(kept)} treatments take {_size(needed)} "
+                         f"of memory and {_size(free)} are free; ask for fewer settings at a time"
                          + (", or a smaller --batch-size" if sweep.batch_size > 1 else ""))
 
 

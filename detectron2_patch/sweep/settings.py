@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
@@ -12,7 +12,14 @@ from typing import NamedTuple
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, parse_cr, ratio_to_json
 from detectron2_patch.treatments import Sent, Treatment
-from detectron2_patch.words import FLAGS, NONE, RankOf, parse_send, parse_setting, restored
+from detectron2_patch.words import (
+    FLAGS,
+    NONE,
+    RankOf,
+    parse_send,
+    parse_setting,
+    restored,
+)
 
 Treatments = tuple[Treatment, ...]  # of P2 … P6
 

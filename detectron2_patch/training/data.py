@@ -11,7 +11,12 @@ from torch import Tensor
 
 from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset, training_boxes
-from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
+from detectron2_patch.data.images import (
+    load_ahead,
+    network_size,
+    read_image,
+    to_network,
+)
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.structures import Targets
 

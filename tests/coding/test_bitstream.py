@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectron2_patch.coding.bitstream import (
-    HEADER_BYTES, KINDS, coded, decode, encode, pack, sent_range, unpack)
+    HEADER_BYTES,
+    KINDS,
+    coded,
+    decode,
+    encode,
+    pack,
+    sent_range,
+    unpack,
+)
 from detectron2_patch.coding.quantise import check_range, half_step
 from detectron2_patch.errors import InputError
 

@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from detectron2_patch.coding.quantise import (
-    check_range, dequantise, half_step, measure_range, quantise, to_half, with_zero)
+    check_range,
+    dequantise,
+    half_step,
+    measure_range,
+    quantise,
+    to_half,
+    with_zero,
+)
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=7)

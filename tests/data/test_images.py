@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from detectron2_patch.data.images import load_ahead, network_size, read_image, to_network
+from detectron2_patch.data.images import (
+    load_ahead,
+    network_size,
+    read_image,
+    to_network,
+)
 from detectron2_patch.errors import InputError
 
 sides = st.integers(1, 2000)

@@ -1,4 +1,4 @@
-"""A page in a headless Chromium, driven over its debugging pipe: nothing to install but Chromium."""
+"""A page in a headless Chromium, driven over its debugging pipe: it is all there is to install."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from detectron2_patch.errors import InputError
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
 
 from detectron2_patch.report.figures import NAMES, draw_all, payload, style
-from detectron2_patch.report.make import key_levels_of
 from detectron2_patch.report.inputs import Inputs
+from detectron2_patch.report.make import key_levels_of
 from detectron2_patch.report.records import make_groups
 
 

@@ -14,7 +14,14 @@ from detectron2_patch.payload import Traffic
 from detectron2_patch.ratios import LEVELS
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
-from detectron2_patch.sweep.settings import Base, Setting, grid, parse_list, plain, with_scopes
+from detectron2_patch.sweep.settings import (
+    Base,
+    Setting,
+    grid,
+    parse_list,
+    plain,
+    with_scopes,
+)
 from detectron2_patch.sweep.suppress import unpack
 
 

@@ -11,7 +11,13 @@ from detectron2_patch.results import load_results, make_result, make_setting
 from detectron2_patch.sweep import estimate, task
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.pending import locked
-from detectron2_patch.sweep.settings import Reduction, grid, one_at_a_time, plain, with_scopes
+from detectron2_patch.sweep.settings import (
+    Reduction,
+    grid,
+    one_at_a_time,
+    plain,
+    with_scopes,
+)
 
 SETTINGS = with_scopes(one_at_a_time([Reduction(4.0)]), ["rpn", "pyramid"])
 

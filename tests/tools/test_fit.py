@@ -10,6 +10,7 @@ from PIL import Image
 from detectron2_patch.fitted import image_key, read_fitted
 from detectron2_patch.results import load_results
 
+
 @pytest.fixture
 def fit(load):
     return load("fit")

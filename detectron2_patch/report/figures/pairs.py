@@ -6,7 +6,13 @@ import math
 from itertools import combinations
 
 from detectron2_patch.ratios import LEVELS
-from detectron2_patch.report.figures.style import BLUE, GREEN, ORANGE, Figure, new_figure
+from detectron2_patch.report.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    Figure,
+    new_figure,
+)
 from detectron2_patch.report.records import Group, Record
 
 SIZES = {"APs": ("small objects (APs)", BLUE, ""), "APm": ("medium objects (APm)", ORANGE, "///"),

@@ -54,9 +54,9 @@ def draw(group: Group) -> Figure | None:
     names = [f"{n}  {_name(record)}" for n, record in enumerate(named, start=1)]
     canvas.legend([_blank()] * len(names), names, loc="outside lower right", ncols=2, fontsize=8,
                   handlelength=0, handletextpad=0, columnspacing=1.5)
-    return Figure("payload_pyramid", "Points of AP lost against how many times less has to be sent than "
-                  "P2 to P5 as 32-bit numbers; the line joins the settings that no other one beats.",
-                  canvas)
+    text = ("Points of AP lost against how many times less has to be sent than P2 to P5 as 32-bit "
+            "numbers; the line joins the settings that no other one beats.")
+    return Figure("payload_pyramid", text, canvas)
 
 
 def choose_named(known: Sequence[Record], front: Sequence[Record]) -> list[Record]:

@@ -27,7 +27,8 @@ LEVEL_STYLE: dict[str, dict[str, Any]] = {
 }
 METRIC_NAMES = {"AP": "AP, all objects", "APs": "APs, small objects", "APm": "APm, medium objects",
                 "APl": "APl, large objects"}
-SCOPE_NAMES = {"rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean ones",
+SCOPE_NAMES = {"rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean "
+                      "ones",
                "pyramid": "scope pyramid: both heads read the damaged maps"}
 _RC = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",

@@ -156,7 +156,7 @@ def evaluate(args: argparse.Namespace) -> None:
     default = "nearest" if fitted is None else "fit"
     restore = restore_with((args.restore or default).split())
     space = Space(candidates(args, fitted), restore, args.by)
-    settings = with_scopes([plain([1] * 5), *space.alone()], ["pyramid"])
+    settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"])
     need_fitted((one for s in settings for one in s.treatments), fitted)
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)

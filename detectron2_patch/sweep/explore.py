@@ -1,9 +1,9 @@
 """Which settings to evaluate next, when the smallest payload is looked for.
 
 A setting chooses one candidate for each level. That each level costs its own bytes is exact; that
-the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone;
-then, for every price of a byte, the setting that the guess likes best; then the neighbours of the
-best ones found, until nothing improves.
+the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone, and on
+all levels alike; then, for every price of a byte, the setting that the guess likes best; then the
+neighbours of the best ones found, until nothing improves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from detectron2_patch.words import restored
 
 # Of each level what may be sent of it, or None: nothing. P6 is made of the P5 that was received.
 Choice = tuple[Sent | None, ...]
-_PRICES = 40
+_PRICES = 200
 _NEIGHBOURS_OF = 6  # best points whose neighbours are tried in a round
 _STEPS = 3  # candidates to either side, by cost
 
@@ -54,6 +54,10 @@ class Space:
         for i, level in enumerate(self.levels):
             found += [(*clean[:i], one, *clean[i + 1 :]) for one in self.candidates[level]]
         return self._made(found)
+
+    def alike(self) -> list[Treatments]:
+        """Each candidate on all levels: no map that ``alone`` doesn't need, too."""
+        return self._made(list(zip(*self.candidates.values())))
 
     def together(self, points: Sequence[Point]) -> list[Treatments]:
         """For each price of a byte what the guess likes best, from ``alone``'s points."""

@@ -31,7 +31,7 @@ def evaluate(treatments):
 
 def test_finds_what_trying_everything_finds():
     space = Space(CANDIDATES, restore_with(["nearest"]))
-    points = [evaluate(one) for one in space.alone()]
+    points = [evaluate(one) for one in [*space.alone(), *space.alike()]]
     points += [evaluate(one) for one in space.together(points)]
     seen = len(points)
     for _ in range(3):

@@ -195,7 +195,7 @@ def test_training_reads_the_damaged_maps(tiny, command):
     with patch_rpn(engine.model, {"p2": 4}, "pyramid") as patch:
         engine.train(dataset, None, resume=False)
     assert patch.calls == 2  # one an iteration
-    assert patch.traffic.sent["p2"] < patch.elements.full["p2"]
+    assert patch.traffic.sent["p2"] < patch.traffic.full["p2"]
     assert not engine.model.training
 
 

@@ -95,6 +95,7 @@ def main() -> None:
             settings = with_scopes(grid(dict.fromkeys(LEVELS, ratios)), [scope])
             wall, done = sweep(engine, dataset, settings, args.batch_size)
             singles.append(evaluation())
+            done.seconds["rpn"] += done.seconds.pop("treat")  # the treatments through the RPN
             walls[scope, len(settings)] = wall
             floor = sum(done.seconds[part] for part in OnePass.NETWORK)
             print(f"{scope:>8}{len(settings):6} {wall:7.1f} "

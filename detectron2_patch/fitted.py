@@ -191,8 +191,8 @@ def read_fitted(path: str | os.PathLike) -> Fitted:
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = dict(file)
         meta = json.loads(arrays.pop("meta").tobytes())
-        if meta["kind"] != KIND:
-            raise ValueError(f"its kind is {meta['kind']!r}")
+        if meta["kind"] != KIND or not {"images", "weights", "config"} <= meta.keys():
+            raise ValueError("it has another form")
         return Fitted(meta, arrays, sha256(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
             zipfile.BadZipFile) as error:

@@ -25,7 +25,7 @@ def random_pyramids(count, seed=0):
 
 
 def make_fitted(arrays):
-    return Fitted({"kind": KIND, "weights": "w", "images": []}, arrays)
+    return Fitted({"kind": KIND, "weights": "w", "config": "c", "images": []}, arrays)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,6 @@ def test_another_file_is_refused(tmp_path, content):
 
 def test_another_detector_and_evaluated_images_are_refused(tmp_path):
     fitted = make_fitted({})
-    fitted.meta["config"] = "c"
     fitted.check("w", "c")
     with pytest.raises(InputError, match="another detector"):
         fitted.check("x" * 64, "c")

@@ -165,18 +165,26 @@ def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
 
     Returns the exit status: 2 for a mistake, which is told in one line.
     """
-    level = logging.INFO if distributed.rank() == 0 else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
-    try:
+
+    def work() -> int | None:
         if needs_launch(args):
             return distributed.launch(line, args.num_gpus or 1, args.num_machines,
                                       args.machine_rank, args.dist_url)
         with distributed.joined(wanted_device(args)):
-            run(args)
+            return run(args)
+
+    return told(work)
+
+
+def told(work: Callable[[], int | None]) -> int:
+    """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line."""
+    level = logging.INFO if distributed.rank() == 0 else logging.WARNING
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    try:
+        return work() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def needs_launch(args: argparse.Namespace) -> bool:

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from common import add_model_flags, find_weights, parse_args, prepare_model
+from common import add_model_flags, find_weights, parse_args, prepare_model, told
 
 from detectron2_patch.errors import InputError
 
@@ -45,13 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(build_parser(), argv, ["--send"])
     args.num_gpus = None
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
-    try:
-        run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

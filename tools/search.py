@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Find the smallest payload that loses no more than is allowed, and the Pareto front.
 
-Reads the results of --results-dir that are of scope pyramid; with --run, evaluates first what may be
-better, round after round, each one pass over the images.
+Reads the results of --results-dir that are of scope pyramid; with --run, evaluates first what may
+be better, round after round, each one pass over the images.
 """
 
 from __future__ import annotations
@@ -14,19 +14,10 @@ import json
 import logging
 import math
 import sys
-from pathlib import Path
+from dataclasses import replace
 
-from common import (
-    add_common_flags,
-    check_fitted,
-    describer,
-    find_weights,
-    need_fitted,
-    open_fitted,
-    parse_args,
-    prepare,
-    start,
-)
+from common import add_common_flags, need_fitted, open_fitted, parse_args, start
+from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
 
@@ -149,7 +140,6 @@ def evaluate(args: argparse.Namespace) -> None:
     from detectron2_patch.sweep import run as sweeping
     from detectron2_patch.sweep.explore import Space, restore_with
     from detectron2_patch.sweep.settings import plain, with_scopes
-    from detectron2_patch.sweep.task import Sweep
     from detectron2_patch.treatments import setting_from_json
 
     fitted = open_fitted(args)
@@ -158,30 +148,16 @@ def evaluate(args: argparse.Namespace) -> None:
     space = Space(candidates(args, fitted), restore, args.by)
     settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"])
     need_fitted((one for s in settings for one in s.treatments), fitted)
-    cfg, engine, dataset = prepare(args)
-    weights = find_weights(args, cfg)
-    check_fitted((one for s in settings for one in s.treatments), fitted, cfg, weights, dataset)
-    engine.load_weights(weights)
-    constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
-
-    def describe(setting, results, payload, seconds):
-        return constant(setting.by_level(), setting.scope, results=results, payload=payload,
-                        seconds=seconds)
-
-    folder = Path(args.results_dir)
-    on_cpu = engine.model.device.type == "cpu"
+    task = open_sweep(args, settings, fitted)
 
     def sweep(settings, replicates=0):
-        sweeping.run(Sweep(
-            engine, dataset, settings, describe, folder, batch_size=1 if on_cpu else 8,
-            readers=cfg.DATALOADER.NUM_WORKERS, fitted=fitted, replicates=replicates,
-        ))
+        sweeping.run(replace(task, settings=settings, replicates=replicates))
         distributed.barrier()
 
     best = None
     for number in range(args.rounds):
         sweep(settings)
-        found = [one for one in load_results(folder)
+        found = [one for one in load_results(task.folder)
                  if one["setting"].get("fitted") in (None, fitted and fitted.sha256)]
         clean, points = find_points(found, args.metric, args.by)
         now = _best(args, points)

@@ -8,21 +8,17 @@ import logging
 import sys
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 from common import (
     SETTING_FLAGS,
     add_common_flags,
     add_setting_flags,
-    check_fitted,
-    describer,
-    find_weights,
     need_fitted,
     open_fitted,
     parse_args,
-    prepare,
     start,
 )
+from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio
@@ -215,28 +211,10 @@ def run(args: argparse.Namespace) -> None:
         return
 
     from detectron2_patch.sweep import run as sweeping
-    from detectron2_patch.sweep.task import Sweep
 
-    cfg, engine, dataset = prepare(args)
-    weights = find_weights(args, cfg)
-    check_fitted((one for setting in settings for one in setting.treatments), fitted, cfg, weights,
-                 dataset)
-    engine.load_weights(weights)
-    constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
-
-    def describe(setting, results, payload, seconds):
-        return constant(setting.by_level(), setting.scope, results=results, payload=payload,
-                        seconds=seconds)
-
-    on_cpu = engine.model.device.type == "cpu"
-    done = sweeping.run(Sweep(
-        engine, dataset, settings, describe, Path(args.results_dir),
-        batch_size=args.batch_size or (1 if on_cpu else 8),
-        readers=cfg.DATALOADER.NUM_WORKERS,
-        overwrite=args.overwrite,
-        fitted=fitted,
-        replicates=args.bootstrap or 0,
-    ))
+    given = {} if args.batch_size is None else {"batch_size": args.batch_size}
+    done = sweeping.run(open_sweep(args, settings, fitted, overwrite=args.overwrite,
+                                   replicates=args.bootstrap or 0, **given))
     if done is not None:  # rank 0 has it
         report(args, done)
 

@@ -18,6 +18,7 @@ from common import (
     open_fitted,
     parse_args,
     read_setting,
+    told,
 )
 
 from detectron2_patch.errors import InputError
@@ -78,13 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(build_parser(), repeat_flag(argv))
     args.num_gpus, args.resume = None, False
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
-    try:
-        run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -31,7 +31,8 @@ def load(monkeypatch):
     """Loads a tool by name, with its folder on the path as for a script."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     yield load_tool
-    sys.modules.pop("common", None)
+    for name in ("common", "sweeping"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["detectron2_patch", "detectron2_patch.*"]),
-    package_data={"detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth",
-                                       "report/assets/*"]},
+    package_data={
+        "detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth", "report/assets/*"]
+    },
     install_requires=[
         # no wheels for Linux on ARM, where only --bits is lost
         "constriction>=0.5; sys_platform != 'linux' or platform_machine == 'x86_64'",

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.evaluation.bootstrap import Bootstrap
+from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.pipeline import detect_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,14 +44,27 @@ def made_up() -> tuple[CocoDataset, np.ndarray]:
     boxes = np.hstack([corners, sides])
     annotations: dict[int, list] = {image: [] for image in range(IMAGES)}
     for image, label, box in zip(images.tolist(), classes.tolist(), boxes.tolist()):
-        annotations[image].append({"id": 1, "image_id": image, "category_id": label + 1,
-                                   "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
+        annotations[image].append(
+            {
+                "id": 1,
+                "image_id": image,
+                "category_id": label + 1,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
+        )
     dataset = CocoDataset(
-        name="made up", json_file=Path("none"), image_root=Path("none"),
-        classes=tuple(map(str, range(CLASSES))), category_ids=tuple(range(1, CLASSES + 1)),
-        images=[{"id": image} for image in range(IMAGES)], annotations=annotations,
-        degenerate_boxes=0, digest="",
-    )  # fmt: skip
+        name="made up",
+        json_file=Path("none"),
+        image_root=Path("none"),
+        classes=tuple(map(str, range(CLASSES))),
+        category_ids=tuple(range(1, CLASSES + 1)),
+        images=[{"id": image} for image in range(IMAGES)],
+        annotations=annotations,
+        degenerate_boxes=0,
+        digest="",
+    )
     near = np.arange(DETECTIONS) < OBJECTS // 2
     of = np.arange(DETECTIONS) % OBJECTS
     rows = np.empty((DETECTIONS, 7))
@@ -74,13 +87,17 @@ def main() -> None:
         middle = time.perf_counter()
         found = bootstrap.evaluate(rows)
         end = time.perf_counter()
-        print(f"{dataset.name}: {len(dataset.images)} images, {len(dataset.classes)} classes, "
-              f"{len(rows)} detections; evaluated once {middle - start:.3f} s, "
-              f"{args.replicates} replicates {end - middle:.2f} s, peak "
-              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        print(
+            f"{dataset.name}: {len(dataset.images)} images, {len(dataset.classes)} classes, "
+            f"{len(rows)} detections; evaluated once {middle - start:.3f} s, "
+            f"{args.replicates} replicates {end - middle:.2f} s, peak "
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+        )
         for size, values in found.items():
-            print(f"  {size}: {metrics[size]:.2f}; replicates {np.nanmean(values):.2f} "
-                  f"+- {np.nanstd(values):.2f}")
+            print(
+                f"  {size}: {metrics[size]:.2f}; replicates {np.nanmean(values):.2f} "
+                f"+- {np.nanstd(values):.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -22,13 +22,22 @@ import torch
 from coding import demo_engine, fit_bases, pyramids
 from PIL import Image
 
-from detectron2_patch.coding.bitstream import sent_range
-from detectron2_patch.coding.entropy import compress, decompress
-from detectron2_patch.coding.quantise import quantise
+from detectron2_patch.codec.bitstream import sent_range
+from detectron2_patch.codec.entropy import compress, decompress
+from detectron2_patch.codec.quantise import quantise
 
 Coder = tuple[Callable, Callable | None]  # (indices, bits) -> bytes, and back where it was timed
-SETTINGS = ["2:level", "3:level", "4:level", "2:channel", "3:channel", "4:channel",
-            "3:level:klt", "4:level:klt", "5:level:klt"]
+SETTINGS = [
+    "2:level",
+    "3:level",
+    "4:level",
+    "2:channel",
+    "3:channel",
+    "4:channel",
+    "3:level:klt",
+    "4:level:klt",
+    "5:level:klt",
+]
 
 
 def main() -> None:
@@ -64,13 +73,17 @@ def print_coders(coders: dict[str, Coder], maps: list[np.ndarray], bits: int) ->
         if back:
             for one, stream in zip(maps, streams):
                 back(stream, one.shape, bits)
-        ms = [1000 * seconds / len(maps)
-              for seconds in (middle - start, time.process_time() - middle)]
+        ms = [
+            1000 * seconds / len(maps) for seconds in (middle - start, time.process_time() - middle)
+        ]
         size = np.mean([len(stream) for stream in streams])
         reference = reference or size
         per_element = 8 * size / maps[0].size
-        print(f"  {name:18} {size:9.0f} bytes {size / reference:6.3f} {per_element:7.3f} bits/el "
-              f"{ms[0]:7.1f} ms {f'{ms[1]:7.1f} ms' if back else ''}", flush=True)
+        print(
+            f"  {name:18} {size:9.0f} bytes {size / reference:6.3f} {per_element:7.3f} bits/el "
+            f"{ms[0]:7.1f} ms {f'{ms[1]:7.1f} ms' if back else ''}",
+            flush=True,
+        )
 
 
 def all_coders() -> Iterator[tuple[str, Coder]]:
@@ -78,20 +91,41 @@ def all_coders() -> Iterator[tuple[str, Coder]]:
     try:
         import zstandard
 
-        yield "zstd 19", (
-            lambda x, bits: zstandard.ZstdCompressor(level=19).compress(x.tobytes()),
-            lambda data, shape, bits: zstandard.ZstdDecompressor().decompress(data))
-        yield "zstd 19, packed", (
-            lambda x, bits: zstandard.ZstdCompressor(level=19).compress(packed(x, bits)), None)
-        yield "zstd 19, ch. last", (
-            lambda x, bits: zstandard.ZstdCompressor(level=19).compress(
-                x.transpose(1, 2, 0).tobytes()), None)
+        yield (
+            "zstd 19",
+            (
+                lambda x, bits: zstandard.ZstdCompressor(level=19).compress(x.tobytes()),
+                lambda data, shape, bits: zstandard.ZstdDecompressor().decompress(data),
+            ),
+        )
+        yield (
+            "zstd 19, packed",
+            (lambda x, bits: zstandard.ZstdCompressor(level=19).compress(packed(x, bits)), None),
+        )
+        yield (
+            "zstd 19, ch. last",
+            (
+                lambda x, bits: zstandard.ZstdCompressor(level=19).compress(
+                    x.transpose(1, 2, 0).tobytes()
+                ),
+                None,
+            ),
+        )
     except ImportError:
         print("no zstandard: the ratio is to this project's coder")
     yield "this project's", (compress, decompress)
     yield "zlib 9", (lambda x, bits: zlib.compress(x.tobytes(), 9), None)
-    yield "lzma", (lambda x, bits: lzma.compress(x.tobytes(), lzma.FORMAT_RAW, filters=[
-        {"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]), None)
+    yield (
+        "lzma",
+        (
+            lambda x, bits: lzma.compress(
+                x.tobytes(),
+                lzma.FORMAT_RAW,
+                filters=[{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}],
+            ),
+            None,
+        ),
+    )
     yield "bz2", (lambda x, bits: bz2.compress(x.tobytes()), None)
     yield "PNG", (lambda x, bits: pillow(tall(x), "PNG", compress_level=9), None)
     yield "WebP", (lambda x, bits: pillow(np.stack([tall(x)] * 3, -1), "WEBP", lossless=True), None)
@@ -108,8 +142,10 @@ def optional_coders() -> Iterator[tuple[str, Coder]]:
     try:
         import pyppmd
 
-        yield "PPMd order 8", (
-            lambda x, bits: pyppmd.compress(x.tobytes(), max_order=8, mem_size=64 << 20), None)
+        yield (
+            "PPMd order 8",
+            (lambda x, bits: pyppmd.compress(x.tobytes(), max_order=8, mem_size=64 << 20), None),
+        )
     except ImportError:
         pass
     try:
@@ -120,10 +156,15 @@ def optional_coders() -> Iterator[tuple[str, Coder]]:
     yield "HTJ2K", (lambda x, bits: imagecodecs.htj2k_encode(tall(x)), None)
     for effort in (3, 7):
         for arranged in (tall, mosaic):
-            yield f"JPEG XL e{effort} {arranged.__name__}", (
-                lambda x, bits, effort=effort, arranged=arranged: imagecodecs.jpegxl_encode(
-                    arranged(x), lossless=True, effort=effort),
-                lambda data, shape, bits: imagecodecs.jpegxl_decode(data))
+            yield (
+                f"JPEG XL e{effort} {arranged.__name__}",
+                (
+                    lambda x, bits, effort=effort, arranged=arranged: imagecodecs.jpegxl_encode(
+                        arranged(x), lossless=True, effort=effort
+                    ),
+                    lambda data, shape, bits: imagecodecs.jpegxl_decode(data),
+                ),
+            )
 
 
 def tall(x: np.ndarray) -> np.ndarray:
@@ -133,7 +174,8 @@ def tall(x: np.ndarray) -> np.ndarray:
 def mosaic(x: np.ndarray) -> np.ndarray:
     side = int(len(x) ** 0.5)
     return np.ascontiguousarray(
-        x.reshape(side, side, *x.shape[1:]).transpose(0, 2, 1, 3).reshape(side * x.shape[1], -1))
+        x.reshape(side, side, *x.shape[1:]).transpose(0, 2, 1, 3).reshape(side * x.shape[1], -1)
+    )
 
 
 def packed(x: np.ndarray, bits: int) -> bytes:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detectron2_patch.coding.bitstream import coded, decode, encode
+from detectron2_patch.codec.bitstream import coded, decode, encode
 from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
@@ -29,7 +29,8 @@ from detectron2_patch.engines.torchvision import TorchvisionEngine
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("p2", "p3", "p4", "p5")
 SETTINGS = [(bits, kind, False) for bits in (2, 3, 4) for kind in ("level", "channel")] + [
-    (bits, "level", True) for bits in (3, 4, 5, 6, 7)]
+    (bits, "level", True) for bits in (3, 4, 5, 6, 7)
+]
 
 
 class Basis(NamedTuple):
@@ -54,19 +55,25 @@ def main() -> None:
     inputs, maps = pyramids(engine, "demo_val", args.images)
     bases = fit_bases(pyramids(engine, "demo_train", args.training_images)[1])
     detector = milliseconds(lambda image: engine.detect(image), inputs)
-    print(f"{args.images} scenes, {torch.get_num_threads()} threads; the detector takes "
-          f"{detector:.0f} ms an image")
-    print("bits range    basis  bits/element  times fp32  SNR dB  ms encode  ms decode  "
-          + "  ".join(f"{level} bytes" for level in LEVELS))
+    print(
+        f"{args.images} scenes, {torch.get_num_threads()} threads; the detector takes "
+        f"{detector:.0f} ms an image"
+    )
+    print(
+        "bits range    basis  bits/element  times fp32  SNR dB  ms encode  ms decode  "
+        + "  ".join(f"{level} bytes" for level in LEVELS)
+    )
     for bits, kind, klt in SETTINGS:
         print_setting(bits, kind, bases if klt else None, maps)
 
 
-def print_setting(bits: int, kind: str, bases: dict[str, Basis] | None,
-                  maps: list[dict[str, Tensor]]) -> None:
+def print_setting(
+    bits: int, kind: str, bases: dict[str, Basis] | None, maps: list[dict[str, Tensor]]
+) -> None:
     """One line of the table."""
-    sent = [{level: bases[level].project(x) if bases else x for level, x in one.items()}
-            for one in maps]
+    sent = [
+        {level: bases[level].project(x) if bases else x for level, x in one.items()} for one in maps
+    ]
     streams = [{level: encode(x, bits, kind) for level, x in one.items()} for one in sent]
     error = signal = elements = 0.0
     for one, projected in zip(maps, sent):
@@ -80,9 +87,12 @@ def print_setting(bits: int, kind: str, bases: dict[str, Basis] | None,
     per_element = 8 * sum(size.values()) * len(maps) / elements
     encoding = milliseconds(lambda one: [encode(x, bits, kind) for x in one.values()], sent)
     decoding = milliseconds(lambda one: [decode(stream) for stream in one.values()], streams)
-    print(f"{bits:4} {kind:8} {'klt' if bases else '-':5} {per_element:13.3f} "
-          f"{32 / per_element:11.1f} {10 * math.log10(signal / error):7.1f} {encoding:10.0f} "
-          f"{decoding:10.0f}  " + "  ".join(f"{size[level]:8.0f}" for level in LEVELS), flush=True)
+    print(
+        f"{bits:4} {kind:8} {'klt' if bases else '-':5} {per_element:13.3f} "
+        f"{32 / per_element:11.1f} {10 * math.log10(signal / error):7.1f} {encoding:10.0f} "
+        f"{decoding:10.0f}  " + "  ".join(f"{size[level]:8.0f}" for level in LEVELS),
+        flush=True,
+    )
 
 
 def demo_engine() -> TorchvisionEngine:
@@ -92,11 +102,12 @@ def demo_engine() -> TorchvisionEngine:
     return engine
 
 
-def pyramids(engine: TorchvisionEngine, name: str, count: int,
-             levels: tuple[str, ...] = LEVELS) -> tuple[list, list[dict[str, Tensor]]]:
+def pyramids(
+    engine: TorchvisionEngine, name: str, count: int, levels: tuple[str, ...] = LEVELS
+) -> tuple[list, list[dict[str, Tensor]]]:
     """``count`` images spread over a dataset, and their maps ``(C, h, w)`` by level."""
     dataset = load_dataset(name)
-    images = dataset.images[::max(1, len(dataset.images) // count)][:count]
+    images = dataset.images[:: max(1, len(dataset.images) // count)][:count]
     inputs = [engine.read(dataset.image_path(image)) for image in images]
     found = [engine.pyramid(engine.batch([image])) for image in inputs]
     return inputs, [{level: one[level][0].clone() for level in levels} for one in found]

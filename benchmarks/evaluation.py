@@ -21,8 +21,8 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.evaluation import CocoEvaluator
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.evaluation.coco import CocoEvaluator
+from detectron2_patch.settings.levels import LEVELS
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = dict(zip(LEVELS, (2.0, 4.0, 8.0, 4.0, 2.0)))
@@ -64,12 +64,16 @@ def main() -> None:
             start = time.perf_counter()
             task()
             seconds[name].append(time.perf_counter() - start)
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-          f"device {args.device}, torch {torch.__version__}, {len(inputs)} images of demo_val")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"device {args.device}, torch {torch.__version__}, {len(inputs)} images of demo_val"
+    )
     median = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in median.items():
-        print(f"{name:30} {value:7.2f} s   {value / median['bare forwards']:.3f} x forwards   "
-              f"{value / median['evaluation, no patch']:.3f} x no patch")
+        print(
+            f"{name:30} {value:7.2f} s   {value / median['bare forwards']:.3f} x forwards   "
+            f"{value / median['evaluation, no patch']:.3f} x no patch"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     print(f"peak memory {peak:.0f} MiB")
 

@@ -15,7 +15,7 @@ from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.data.coco import check_class_count
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.pipeline import detect_dataset
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,14 +18,14 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.choice import build_engine
-from detectron2_patch.evaluation import OVERALL, CocoEvaluator
+from detectron2_patch.evaluation.coco import OVERALL, CocoEvaluator
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.progress import progress
-from detectron2_patch.ratios import LEVELS, SCOPES
+from detectron2_patch.settings.grids import grid, with_scopes
+from detectron2_patch.settings.levels import LEVELS, SCOPES
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
-from detectron2_patch.sweep.settings import grid, with_scopes
 from detectron2_patch.sweep.suppress import unpack
+from detectron2_patch.utils.progress import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -57,9 +57,11 @@ def _matched(one: dict, other: dict) -> list[tuple[int, int]]:
     pairs, free = [], set(range(len(one["scores"])))
     for j in range(len(other["scores"])):
         for i in sorted(free):
-            if (one["classes"][i] == other["classes"][j]
-                    and np.abs(one["boxes"][i] - other["boxes"][j]).max() < 0.1
-                    and abs(one["scores"][i] - other["scores"][j]) < 1e-3):
+            if (
+                one["classes"][i] == other["classes"][j]
+                and np.abs(one["boxes"][i] - other["boxes"][j]).max() < 0.1
+                and abs(one["scores"][i] - other["scores"][j]) < 1e-3
+            ):
                 pairs.append((i, j))
                 free.discard(i)
                 break
@@ -85,7 +87,8 @@ def main() -> None:
     one_pass = OnePass(engine, make_plan(settings))
     generator = random.Random(0)
     chosen = [
-        index for start in (0, 5**5)
+        index
+        for start in (0, 5**5)
         for index in generator.sample(range(start, start + 5**5), args.settings)
     ]
     gaps = {scope: Gaps() for scope in SCOPES}
@@ -104,18 +107,23 @@ def main() -> None:
             swept[index].append({"image_id": image["id"], **one})
             single[index].append({"image_id": image["id"], **other})
     evaluator = CocoEvaluator(dataset)
-    print(f"{dataset.name}, {len(dataset.images)} images, engine {engine.name}, {args.device}, "
-          f"{args.settings} of 3,125 settings a scope")
+    print(
+        f"{dataset.name}, {len(dataset.images)} images, engine {engine.name}, {args.device}, "
+        f"{args.settings} of 3,125 settings a scope"
+    )
     for scope, one in gaps.items():
         drift = max(
             abs((a[key] or 0) - (b[key] or 0))
-            for index in chosen if settings[index].scope == scope
+            for index in chosen
+            if settings[index].scope == scope
             for a, b in [(evaluator.evaluate(swept[index]), evaluator.evaluate(single[index]))]
             for key in OVERALL
         )
-        print(f"{scope:8} {one.compared} detections, {one.differing} not bit for bit, "
-              f"{one.lost} missing; largest gap {one.box:.2g} px, {one.score:.2g} in score, "
-              f"{drift:.2g} in AP")
+        print(
+            f"{scope:8} {one.compared} detections, {one.differing} not bit for bit, "
+            f"{one.lost} missing; largest gap {one.box:.2g} px, {one.score:.2g} in score, "
+            f"{drift:.2g} in AP"
+        )
 
 
 if __name__ == "__main__":

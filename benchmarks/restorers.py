@@ -13,17 +13,23 @@ from pathlib import Path
 
 import torch
 
+from detectron2_patch.codec.fitted import Fitted
+from detectron2_patch.codec.fitting import fit
+from detectron2_patch.codec.transmission import Channel
 from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.fitted import Fitted
-from detectron2_patch.fitting import fit
-from detectron2_patch.transmission import Channel
-from detectron2_patch.words import parse_setting
+from detectron2_patch.settings.parsing import parse_setting
 
-CASES = [(["p3"], "p2"), (["p3", "p5"], "p2"), (["p3", "p5"], "p4"), (["p2"], "p3"),
-         (["p2"], "p5"), (["p4"], "p2")]  # fmt: skip
+CASES = [
+    (["p3"], "p2"),
+    (["p3", "p5"], "p2"),
+    (["p3", "p5"], "p4"),
+    (["p2"], "p3"),
+    (["p2"], "p5"),
+    (["p4"], "p2"),
+]
 
 
 def pyramids(engine, dataset, count):
@@ -47,8 +53,11 @@ def main() -> None:
         kernel: Fitted({}, fit(pyramids(engine, train, args.fit_images), kernel, sends))
         for kernel in (1, 3)
     }
-    ways = {"bilinear": ("nearest", None), "fitted 1x1": ("fit", fitted[1]),
-            "fitted 3x3": ("fit", fitted[3])}
+    ways = {
+        "bilinear": ("nearest", None),
+        "fitted 1x1": ("fit", fitted[1]),
+        "fitted 3x3": ("fit", fitted[3]),
+    }
     wrong = {(case, way): 0.0 for case in range(len(CASES)) for way in ways}
     whole = dict.fromkeys(range(len(CASES)), 0.0)
     for clean in pyramids(engine, val, args.images):

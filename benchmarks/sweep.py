@@ -28,11 +28,11 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.results import make_result, make_setting
+from detectron2_patch.results.schema import make_result, make_setting
+from detectron2_patch.settings.grids import grid, with_scopes
+from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.onepass import OnePass
-from detectron2_patch.sweep.settings import grid, with_scopes
 from detectron2_patch.sweep.task import Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,18 +43,30 @@ PARTS = ("backbone", "rpn", "merge", "box head", "suppress", "images", "spool", 
 def sweep(engine, dataset, settings, batch_size: int):
     """Sweep into a folder that is thrown away; wall seconds and what was done."""
     constant = partial(
-        make_result, args={}, dataset=dataset, weights_path=WEIGHTS, weights_sha256="0",
-        config_digest="", config_file=None, engine=engine.name, versions={},
+        make_result,
+        args={},
+        dataset=dataset,
+        weights_path=WEIGHTS,
+        weights_sha256="0",
+        config_digest="",
+        config_file=None,
+        engine=engine.name,
+        versions={},
     )
 
     def describe(setting, results, payload, seconds):
-        return constant(setting=make_setting(setting.by_level(), setting.scope),
-                        results=results, payload=payload, seconds=seconds)
+        return constant(
+            setting=make_setting(setting.by_level(), setting.scope),
+            results=results,
+            payload=payload,
+            seconds=seconds,
+        )
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = sweeping.run(Sweep(engine, dataset, settings, describe, Path(folder),
-                                           batch_size=batch_size))
+        done = sweeping.run(
+            Sweep(engine, dataset, settings, describe, Path(folder), batch_size=batch_size)
+        )
         return time.perf_counter() - start, done
 
 
@@ -80,16 +92,21 @@ def main() -> None:
     dataset = load_dataset("demo_val")
     engine = TorchvisionEngine(cfg, args.device)
     engine.load_weights(WEIGHTS)
-    print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-          f"device {args.device}, torch {torch.__version__}, {len(dataset.images)} images")
+    print(
+        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"device {args.device}, torch {torch.__version__}, {len(dataset.images)} images"
+    )
 
     def evaluation() -> float:
         clean = dict.fromkeys(LEVELS, 1.0)
         return pipeline.evaluate(engine, dataset, clean, "rpn", cfg.DATALOADER.NUM_WORKERS).seconds
 
     singles, walls = [evaluation()], {}
-    print(f"{'sweep':>14} {'wall s':>7} {'x one':>6} {'x floor':>7}  "
-          + " ".join(f"{part:>8}" for part in PARTS) + "  boxes")
+    print(
+        f"{'sweep':>14} {'wall s':>7} {'x one':>6} {'x floor':>7}  "
+        + " ".join(f"{part:>8}" for part in PARTS)
+        + "  boxes"
+    )
     for scope in ("rpn", "pyramid"):
         for ratios in (RATIOS[:4], RATIOS):
             settings = with_scopes(grid(dict.fromkeys(LEVELS, ratios)), [scope])
@@ -98,20 +115,26 @@ def main() -> None:
             done.seconds["rpn"] += done.seconds.pop("treat")  # the treatments through the RPN
             walls[scope, len(settings)] = wall
             floor = sum(done.seconds[part] for part in OnePass.NETWORK)
-            print(f"{scope:>8}{len(settings):6} {wall:7.1f} "
-                  f"{wall / statistics.mean(singles[-2:]):6.2f} {wall / floor:7.2f}  "
-                  + " ".join(f"{done.seconds[part]:8.1f}" for part in PARTS)
-                  + f"  {done.rows / len(dataset.images):.0f} an image")
+            print(
+                f"{scope:>8}{len(settings):6} {wall:7.1f} "
+                f"{wall / statistics.mean(singles[-2:]):6.2f} {wall / floor:7.2f}  "
+                + " ".join(f"{done.seconds[part]:8.1f}" for part in PARTS)
+                + f"  {done.rows / len(dataset.images):.0f} an image"
+            )
     one = statistics.median(singles)
     print(f"one evaluation: {one:.1f} s ({min(singles):.1f} to {max(singles):.1f})")
     for scope in ("rpn", "pyramid"):
         more = (walls[scope, 5**5] - walls[scope, 4**5]) / (5**5 - 4**5)
-        print(f"one setting more, {scope}: {more * 1000:.1f} ms, {more / one:.2%} of an evaluation "
-              "(the 2,101 that a fifth ratio adds, its treatments included)")
+        print(
+            f"one setting more, {scope}: {more * 1000:.1f} ms, {more / one:.2%} of an evaluation "
+            "(the 2,101 that a fifth ratio adds, its treatments included)"
+        )
     grids = ["tools/sweep.py", "--scope", "rpn", "pyramid", "--grid", "1", "2", "4", "8", "16"]
     single = peak_memory("tools/train_net.py", "--device", args.device)
-    print(f"peak memory: one evaluation {single:.0f} MiB, 6,250 settings "
-          f"{peak_memory(*grids, '--device', args.device):.0f} MiB (the largest process)")
+    print(
+        f"peak memory: one evaluation {single:.0f} MiB, 6,250 settings "
+        f"{peak_memory(*grids, '--device', args.device):.0f} MiB (the largest process)"
+    )
     print(f"this benchmark {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

@@ -2,8 +2,12 @@
 
 __version__ = "0.1.0"
 _HOMES = {
-    "patch_rpn": "patch", "load_results": "results", "parse_setting": "words",
-    "read_fitted": "fitted", "send_pyramid": "transmission", "receive_pyramid": "transmission",
+    "patch_rpn": "patch",
+    "load_results": "results.file",
+    "parse_setting": "settings.parsing",
+    "read_fitted": "codec.fitted",
+    "send_pyramid": "codec.transmission",
+    "receive_pyramid": "codec.transmission",
     "read_table": "report.table",
 }
 __all__ = ["__version__", *_HOMES]

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from detectron2_patch.coding.bitstream import unpack
+from detectron2_patch.codec.bitstream import unpack
+from detectron2_patch.codec.fitted import Fitted
+from detectron2_patch.codec.payload import Traffic
+from detectron2_patch.codec.transmission import Channel, receive_pyramid, send_pyramid
 from detectron2_patch.errors import InputError
-from detectron2_patch.fitted import Fitted
-from detectron2_patch.payload import Traffic
-from detectron2_patch.ratios import LEVELS, SCOPES
-from detectron2_patch.transmission import Channel, receive_pyramid, send_pyramid
-from detectron2_patch.treatments import Sent, Treatment, all_levels
+from detectron2_patch.settings.levels import LEVELS, SCOPES
+from detectron2_patch.settings.treatments import Sent, Treatment, all_levels
 
 
 @dataclass
@@ -48,8 +48,9 @@ class Patch:
         else:
             channel = Channel(features, self.fitted, counted=())
             received = {level: channel.map(level, self.treatments[level]) for level in LEVELS}
-            nbytes = {level: channel.nbytes.get((level, self.treatments[level]), 0)
-                      for level in LEVELS}
+            nbytes = {
+                level: channel.nbytes.get((level, self.treatments[level]), 0) for level in LEVELS
+            }
         self.traffic.add(features, self.treatments, nbytes)
         return {**features, **received}
 
@@ -69,8 +70,12 @@ class Patch:
 
 @contextmanager
 def patch_rpn(
-    model: nn.Module, treatments: Mapping[str, float | Treatment], scope: str = "rpn", *,
-    fitted: Fitted | None = None, must_run: bool = True,
+    model: nn.Module,
+    treatments: Mapping[str, float | Treatment],
+    scope: str = "rpn",
+    *,
+    fitted: Fitted | None = None,
+    must_run: bool = True,
 ) -> Iterator[Patch]:
     """Let ``model`` read the pyramid as received while the block runs::
 

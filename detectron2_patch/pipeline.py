@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from detectron2_patch import distributed
-from detectron2_patch.bootstrap import Bootstrap
+from detectron2_patch.codec.fitted import Fitted
+from detectron2_patch.codec.payload import Traffic, make_payload, weigh_images
+from detectron2_patch.codec.transmission import side_bytes
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation import CocoEvaluator
-from detectron2_patch.fitted import Fitted
+from detectron2_patch.evaluation.bootstrap import Bootstrap
+from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import Traffic, make_payload, weigh_images
-from detectron2_patch.progress import progress
-from detectron2_patch.transmission import side_bytes
-from detectron2_patch.treatments import Treatment
+from detectron2_patch.settings.treatments import Treatment
+from detectron2_patch.utils import distributed
+from detectron2_patch.utils.progress import progress
 
 
 @dataclass
@@ -56,15 +56,25 @@ def detect_dataset(engine, dataset: CocoDataset, workers: int) -> list[dict]:
         {"image_id": image["id"], **engine.detect(one)}
         for image, one in zip(
             images,
-            progress(inputs, total=len(images), unit="image", desc="evaluating",
-                     disable=distributed.rank() > 0),
+            progress(
+                inputs,
+                total=len(images),
+                unit="image",
+                desc="evaluating",
+                disable=distributed.rank() > 0,
+            ),
         )
-    ]  # fmt: skip
+    ]
 
 
 def evaluate(
-    engine, dataset: CocoDataset, treatments: Mapping[str, float | Treatment], scope: str,
-    workers: int, fitted: Fitted | None = None, bootstrap: Bootstrap | None = None,
+    engine,
+    dataset: CocoDataset,
+    treatments: Mapping[str, float | Treatment],
+    scope: str,
+    workers: int,
+    fitted: Fitted | None = None,
+    bootstrap: Bootstrap | None = None,
 ) -> Evaluation | None:
     """Evaluate ``engine.model`` on the pyramid as received: see ``patch.patch_rpn``.
 

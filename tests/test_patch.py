@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from detectron2_patch.coding.bitstream import unpack
-from detectron2_patch.degrade import degrade
+from detectron2_patch.codec.bitstream import unpack
+from detectron2_patch.codec.resample import degrade
+from detectron2_patch.codec.transmission import receive_pyramid, send_pyramid
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.transmission import receive_pyramid, send_pyramid
-from detectron2_patch.words import parse_setting
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.parsing import parse_setting
 
 RATIOS = {"p2": 2.0, "p3": 4.0, "p4": 8.0, "p5": 4.0, "p6": 2.0}
 

@@ -10,8 +10,9 @@ FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 
 
 def table_numbers(text):
-    return [re.findall(r"-?\d+(?:[.,]\d+)*", line)
-            for line in text.splitlines() if line.startswith("|")]
+    return [
+        re.findall(r"-?\d+(?:[.,]\d+)*", line) for line in text.splitlines() if line.startswith("|")
+    ]
 
 
 def images(text):

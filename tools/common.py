@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detectron2_patch import distributed
 from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
+from detectron2_patch.utils import distributed
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
@@ -30,22 +30,39 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     """What is sent and how the rest is restored, beside ``--cr``; see ``words.parse_setting``."""
     add = parser.add_argument
     add("--send", metavar="LEVEL", help="the levels that are sent, such as p3 p5 (all)")
-    add("--restore", metavar="HOW",
+    add(
+        "--restore",
+        metavar="HOW",
         help="how levels that aren't sent are made: nearest (default), finer, coarser, mix:WF,WC, "
-        "fit, origin[:p3|:p5|:W3,W5], and LEVEL=HOW for one of them")
-    add("--rank", metavar="K", help="principal directions kept of a level's channels, max for all, "
-        "or a share of their variance such as 0.99; one for all sent levels, or five with '-'")
-    add("--bits", metavar="B", help="bits of an element, 1 to 8; one for all sent levels, or five "
-        "with '-' (float32)")
-    add("--range", metavar="R", help="of the quantisation: level (default) or channel, measured on "
-        "each image, fitted-level or fitted-channel")
-    add("--fitted", metavar="FILE", help="principal directions, ranges and restorers of this "
-        "detector, made by tools/fit.py")
+        "fit, origin[:p3|:p5|:W3,W5], and LEVEL=HOW for one of them",
+    )
+    add(
+        "--rank",
+        metavar="K",
+        help="principal directions kept of a level's channels, max for all, "
+        "or a share of their variance such as 0.99; one for all sent levels, or five with '-'",
+    )
+    add(
+        "--bits",
+        metavar="B",
+        help="bits of an element, 1 to 8; one for all sent levels, or five with '-' (float32)",
+    )
+    add(
+        "--range",
+        metavar="R",
+        help="of the quantisation: level (default) or channel, measured on "
+        "each image, fitted-level or fitted-channel",
+    )
+    add(
+        "--fitted",
+        metavar="FILE",
+        help="principal directions, ranges and restorers of this detector, made by tools/fit.py",
+    )
 
 
 def read_setting(args: argparse.Namespace, fitted) -> dict:
     """The treatments that the flags ask for."""
-    from detectron2_patch.words import FLAGS, parse_setting
+    from detectron2_patch.settings.parsing import FLAGS, parse_setting
 
     given = {name: getattr(args, name) for name in FLAGS.values()}
     treatments = parse_setting(
@@ -58,7 +75,7 @@ def read_setting(args: argparse.Namespace, fitted) -> dict:
 
 def open_fitted(args: argparse.Namespace):
     """The fitted parts of ``--fitted``; ``None`` where it isn't given."""
-    from detectron2_patch.fitted import read_fitted
+    from detectron2_patch.codec.fitted import read_fitted
 
     return None if args.fitted is None else read_fitted(args.fitted)
 
@@ -66,15 +83,17 @@ def open_fitted(args: argparse.Namespace):
 def need_fitted(treatments, fitted) -> None:
     """Make sure that there are fitted parts where one of ``treatments`` uses them."""
     if fitted is None and any(one.uses_fit for one in treatments):
-        raise InputError("a fitted range or restorer is asked for and there is no --fitted FILE; "
-                         "tools/fit.py makes one")
+        raise InputError(
+            "a fitted range or restorer is asked for and there is no --fitted FILE; "
+            "tools/fit.py makes one"
+        )
 
 
 def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
     """Make sure, where one of ``treatments`` uses them, that the fitted parts are of this detector,
     and that they were not fitted on images of ``dataset``, where AP is measured."""
-    from detectron2_patch.files import sha256
-    from detectron2_patch.fitted import map_config
+    from detectron2_patch.codec.fitted import map_config
+    from detectron2_patch.utils.files import sha256
 
     if not any(one.uses_fit for one in treatments):
         return
@@ -86,31 +105,57 @@ def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that runs a detector; the overrides end the line."""
     add = parser.add_argument
-    add("--config-file", metavar="FILE",
+    add(
+        "--config-file",
+        metavar="FILE",
         help="detectron2 YAML, or the zoo's short name where detectron2 is installed; left out: "
-        "the demo")
-    add("--engine", choices=ENGINES, default=AUTO,
+        "the demo",
+    )
+    add(
+        "--engine",
+        choices=ENGINES,
+        default=AUTO,
         help="auto (default): the installed detectron2 where it works, else the built-in one on "
-        "torchvision")
+        "torchvision",
+    )
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
-    add("--test-data", nargs=2, metavar=("JSON", "IMAGES"),
-        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE",
-        help="overrides of the configuration, last on the line")
+    add(
+        "--test-data",
+        nargs=2,
+        metavar=("JSON", "IMAGES"),
+        help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST",
+    )
+    add(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="overrides of the configuration, last on the line",
+    )
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that evaluates a detector on a dataset."""
     add = parser.add_argument
-    add("--resume", action="store_true",
-        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint")
-    add("--num-gpus", type=int, metavar="N",
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint",
+    )
+    add(
+        "--num-gpus",
+        type=int,
+        metavar="N",
         help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
-        "process with --device cpu; left out: one process")
+        "process with --device cpu; left out: one process",
+    )
     add("--num-machines", type=int, default=1, metavar="N", help="how many machines run this")
     add("--machine-rank", type=int, default=0, metavar="I", help="which of them this is, from 0")
-    add("--dist-url", default=distributed.AUTO, metavar="URL",
-        help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine")
+    add(
+        "--dist-url",
+        default=distributed.AUTO,
+        metavar="URL",
+        help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine",
+    )
     add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
     add_model_flags(parser)
 
@@ -139,12 +184,14 @@ def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[st
 def is_config_key(word: str) -> bool:
     """Whether a word of the command line starts the overrides."""
     head, dot, _ = word.partition(".")
-    return head.isupper() and (bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR",
-                                                     "CUDNN_BENCHMARK", "VIS_PERIOD"})
+    return head.isupper() and (
+        bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR", "CUDNN_BENCHMARK", "VIS_PERIOD"}
+    )
 
 
-def parse_args(parser: argparse.ArgumentParser, line: list[str],
-               flags: Sequence[str] = SETTING_FLAGS) -> argparse.Namespace:
+def parse_args(
+    parser: argparse.ArgumentParser, line: list[str], flags: Sequence[str] = SETTING_FLAGS
+) -> argparse.Namespace:
     """The flags of a command line, the words of each of ``flags`` as one text.
 
     An unknown flag would hide among the overrides at the end of the line, with all that follows.
@@ -154,13 +201,17 @@ def parse_args(parser: argparse.ArgumentParser, line: list[str],
         if word.startswith("--"):
             flag = word.partition("=")[0]
             known = any(flag in action.option_strings for action in parser._actions)
-            parser.error(f"{flag} stands behind the overrides of the configuration, which come last"
-                         if known else f"unknown flag {flag}; see --help")
+            parser.error(
+                f"{flag} stands behind the overrides of the configuration, which come last"
+                if known
+                else f"unknown flag {flag}; see --help"
+            )
     return args
 
 
-def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
-          line: Sequence[str]) -> int:
+def start(
+    run: Callable[[argparse.Namespace], None], args: argparse.Namespace, line: Sequence[str]
+) -> int:
     """Call ``run(args)`` here, or ``line`` in as many processes as the flags ask for.
 
     Returns the exit status: 2 for a mistake, which is told in one line.
@@ -168,8 +219,9 @@ def start(run: Callable[[argparse.Namespace], None], args: argparse.Namespace,
 
     def work() -> int | None:
         if needs_launch(args):
-            return distributed.launch(line, args.num_gpus or 1, args.num_machines,
-                                      args.machine_rank, args.dist_url)
+            return distributed.launch(
+                line, args.num_gpus or 1, args.num_machines, args.machine_rank, args.dist_url
+            )
         with distributed.joined(wanted_device(args)):
             return run(args)
 
@@ -217,7 +269,7 @@ def wanted_device(args: argparse.Namespace) -> str | None:
 def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
     """The configuration, the engine with its model, and the dataset to evaluate, all checked, and
     that results can be written."""
-    from detectron2_patch.results import check_folder
+    from detectron2_patch.results.file import check_folder
 
     check_folder(args.results_dir)
     return prepare_model(args, training)
@@ -307,13 +359,12 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
 def describer(
     args: Mapping[str, Any], cfg, engine, dataset, weights: Path, fitted=None
 ) -> Callable[..., dict]:
-    """What makes a result from ``treatments``, ``scope``, ``results``, ``payload`` and ``seconds``.
-    """
+    """What makes a result from treatments, scope, results, payload and seconds."""
     from detectron2_patch.config import result_relevant
-    from detectron2_patch.files import sha256
-    from detectron2_patch.plain import digest
-    from detectron2_patch.results import make_result, make_setting
-    from detectron2_patch.versions import collect_versions
+    from detectron2_patch.results.schema import make_result, make_setting
+    from detectron2_patch.utils.files import sha256
+    from detectron2_patch.utils.json_values import digest
+    from detectron2_patch.utils.versions import collect_versions
 
     constant = partial(
         make_result,

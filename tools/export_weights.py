@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from detectron2_patch.files import atomic_write
+    from detectron2_patch.utils.files import atomic_write
     from detectron2_patch.weights import read_checkpoint
 
     try:

@@ -23,18 +23,32 @@ No label is used. Images that are to be evaluated (--test-data or DATASETS.TEST)
 def build_parser() -> argparse.ArgumentParser:
     """What to fit to."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("-o", "--output", required=True, metavar="FILE", help="the .npz to write")
-    add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
-        help="fit on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
-    add("--kernel", type=int, choices=(1, 3), default=3,
-        help="restorers that see 1x1 or 3x3 elements around a place (3); 1 is several times faster")
-    add("--send", metavar="LEVEL",
+    add(
+        "--train-data",
+        nargs=2,
+        metavar=("JSON", "IMAGES"),
+        help="fit on this COCO-format JSON and image folder instead of DATASETS.TRAIN",
+    )
+    add(
+        "--kernel",
+        type=int,
+        choices=(1, 3),
+        default=3,
+        help="restorers that see 1x1 or 3x3 elements around a place (3); 1 is several times faster",
+    )
+    add(
+        "--send",
+        metavar="LEVEL",
         help="fit restorers for these sent levels alone, such as p3 p5, or 'p3 p5, p3 p4 p5' "
-        "(every subset); worthwhile for maps of 256 channels")
+        "(every subset); worthwhile for maps of 256 channels",
+    )
     add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
     add_model_flags(parser)
     return parser
@@ -53,25 +67,27 @@ def run(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise InputError(f"--images is {args.images}; give a whole number from 1 on")
 
-    from detectron2_patch.calibration import calibrate
+    from detectron2_patch.codec.calibration import calibrate
+    from detectron2_patch.codec.fitted import write_fitted
     from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.fitted import write_fitted
-    from detectron2_patch.results import check_folder
-    from detectron2_patch.words import parse_send
+    from detectron2_patch.results.file import check_folder
+    from detectron2_patch.settings.parsing import parse_send
 
-    sends = None if args.send is None else [
-        parse_send(words.split()) for words in args.send.split(",")
-    ]
+    sends = (
+        None if args.send is None else [parse_send(words.split()) for words in args.send.split(",")]
+    )
     check_folder(Path(args.output).absolute().parent)
     cfg, engine, test = prepare_model(args)
     train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(args, cfg)
     engine.load_weights(weights)
-    fitted = calibrate(engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS,
-                       args.kernel, sends)
+    fitted = calibrate(
+        engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS, args.kernel, sends
+    )
     write_fitted(fitted, args.output)
-    logging.info("wrote %s, fitted on %d images of %s", args.output, len(fitted.meta["images"]),
-                 train.name)
+    logging.info(
+        "wrote %s, fitted on %d images of %s", args.output, len(fitted.meta["images"]), train.name
+    )
 
 
 if __name__ == "__main__":

@@ -24,16 +24,17 @@ from detectron2_patch.errors import InputError
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", metavar="RESULTS", help="a folder of results, or a packed file")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the numbers as JSON, too")
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
-    from detectron2_patch.files import atomic_write
-    from detectron2_patch.keylevels import key_levels
-    from detectron2_patch.results import load_results
-    from detectron2_patch.tables import format_key_levels
+    from detectron2_patch.analysis.key_levels import key_levels
+    from detectron2_patch.analysis.tables import format_key_levels
+    from detectron2_patch.results.file import load_results
+    from detectron2_patch.utils.files import atomic_write
 
     try:
         analysis = key_levels(load_results(args.path))
@@ -45,8 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if not analysis["replicates"]:
-        logging.warning("no intervals: not every combination has replicates of the same draw; the "
-                        "same sweep with --bootstrap 1000 adds them")
+        logging.warning(
+            "no intervals: not every combination has replicates of the same draw; the "
+            "same sweep with --bootstrap 1000 adds them"
+        )
     print(format_key_levels(analysis))
     return 0
 

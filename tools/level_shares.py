@@ -13,16 +13,24 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config-file", default=ROOT / "configs" / "demo.yaml", metavar="FILE",
-                        help="detectron2 YAML: network size and anchors (the demo's)")
-    parser.add_argument("--data", nargs=2, metavar=("JSON", "IMAGES"),
-                        help="COCO-format JSON and image folder instead of DATASETS.TEST")
+    parser.add_argument(
+        "--config-file",
+        default=ROOT / "configs" / "demo.yaml",
+        metavar="FILE",
+        help="detectron2 YAML: network size and anchors (the demo's)",
+    )
+    parser.add_argument(
+        "--data",
+        nargs=2,
+        metavar=("JSON", "IMAGES"),
+        help="COCO-format JSON and image folder instead of DATASETS.TEST",
+    )
     args = parser.parse_args(argv)
 
+    from detectron2_patch.analysis.level_shares import level_shares
     from detectron2_patch.config import load_cfg
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.errors import InputError
-    from detectron2_patch.shares import level_shares
 
     try:
         cfg = load_cfg(args.config_file)

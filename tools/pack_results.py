@@ -18,8 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
-    from detectron2_patch.packing import SUFFIX, write_packed
-    from detectron2_patch.results import load_results
+    from detectron2_patch.results.file import load_results
+    from detectron2_patch.results.packing import SUFFIX, write_packed
 
     try:
         if not args.output.endswith(SUFFIX):

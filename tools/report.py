@@ -20,11 +20,17 @@ Results of several datasets, models or engines get a report each, in folders of 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", metavar="RESULTS",
-                        help="results and key-level analyses: JSON, .json.gz, or folders of them")
-    parser.add_argument("-o", "--output", default="report", metavar="DIR",
-                        help="where the report goes (report)")
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "results",
+        nargs="+",
+        metavar="RESULTS",
+        help="results and key-level analyses: JSON, .json.gz, or folders of them",
+    )
+    parser.add_argument(
+        "-o", "--output", default="report", metavar="DIR", help="where the report goes (report)"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 

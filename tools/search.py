@@ -36,13 +36,19 @@ logger = logging.getLogger("search")
 def build_parser() -> argparse.ArgumentParser:
     """What is allowed, what is searched, and the flags of every evaluation."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     limit = parser.add_mutually_exclusive_group()
-    limit.add_argument("--max-drop", type=float, metavar="PERCENT",
-                       help="of the clean metric that may be lost (1.4)")
+    limit.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="PERCENT",
+        help="of the clean metric that may be lost (1.4)",
+    )
     limit.add_argument("--max-drop-ap", type=float, metavar="POINTS", help="the same in points")
     add("--metric", choices=METRICS, default="AP", help="what may not drop (AP)")
     add("--by", choices=("bytes", "elements"), default="bytes", help="what is to be small (bytes)")
@@ -52,12 +58,25 @@ def build_parser() -> argparse.ArgumentParser:
     run("--run", action="store_true", help="evaluate what may be better")
     run("--rounds", type=int, default=4, metavar="N", help="passes over the images at most (4)")
     run("--fitted", metavar="FILE", help="fitted parts, made by tools/fit.py")
-    run("--restore", metavar="HOW", help="how levels that aren't sent are made, as train_net.py "
-        "takes it (fit with --fitted, else nearest)")
-    run("--candidates", metavar="FILE", help="what may be sent of each of P2 to P5, beside "
-        "nothing: a file of settings as sweep.py --cr-list takes it, each level's own part of each")
-    run("--bootstrap", type=int, metavar="N", help="give the best point and the clean one AP of N "
-        "resamples of the images, and so an interval")
+    run(
+        "--restore",
+        metavar="HOW",
+        help="how levels that aren't sent are made, as train_net.py "
+        "takes it (fit with --fitted, else nearest)",
+    )
+    run(
+        "--candidates",
+        metavar="FILE",
+        help="what may be sent of each of P2 to P5, beside "
+        "nothing: a file of settings as sweep.py --cr-list takes it, each level's own part of each",
+    )
+    run(
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help="give the best point and the clean one AP of N "
+        "resamples of the images, and so an interval",
+    )
     add_common_flags(parser)
     return parser
 
@@ -82,12 +101,15 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, flag[2:]) is not None and not args.run:
             raise InputError(f"{flag} is for what is evaluated; give --run, too, or leave it out")
     if args.bootstrap is not None and args.bootstrap < 1:
-        raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
-                         "1000")
+        raise InputError(
+            f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
+        )
     words = (args.restore or "").split()
     if any("=" in word or word.startswith("origin") for word in words):
-        raise InputError(f"--restore {args.restore} doesn't fit everything that may be sent; give "
-                         "one word for all levels: nearest, finer, coarser, mix:WF,WC or fit")
+        raise InputError(
+            f"--restore {args.restore} doesn't fit everything that may be sent; give "
+            "one word for all levels: nearest, finer, coarser, mix:WF,WC or fit"
+        )
     if args.rounds < 1:
         raise InputError(f"--rounds is {args.rounds}; give a whole number from 1 on")
     if args.max_drop is None and args.max_drop_ap is None:
@@ -95,8 +117,8 @@ def run(args: argparse.Namespace) -> None:
     if args.run:
         evaluate(args)
 
-    from detectron2_patch import distributed
-    from detectron2_patch.results import load_results
+    from detectron2_patch.results.file import load_results
+    from detectron2_patch.utils import distributed
 
     if distributed.rank() == 0:
         report(args, load_results(args.results_dir))
@@ -104,9 +126,9 @@ def run(args: argparse.Namespace) -> None:
 
 def candidates(args: argparse.Namespace, fitted) -> dict:
     """What may be sent of each of P2 to P5, or nothing."""
-    from detectron2_patch.ratios import LEVELS
-    from detectron2_patch.sweep.settings import Base, parse_list, read_list
-    from detectron2_patch.treatments import Sent
+    from detectron2_patch.settings.grids import Base, parse_list, read_list
+    from detectron2_patch.settings.levels import LEVELS
+    from detectron2_patch.settings.treatments import Sent
 
     base = Base(rank_of=None if fitted is None else fitted.rank_of)
     if args.candidates is not None:
@@ -122,8 +144,11 @@ def candidates(args: argparse.Namespace, fitted) -> dict:
 def default_candidates(fitted) -> list[str]:
     """Few bits of the channels; where there are principal directions, more bits of few of them."""
     if fitted is None:
-        return [f"--bits {bits} --range {kind}"
-                for kind in ("level", "channel") for bits in (2, 3, 4, 5)]
+        return [
+            f"--bits {bits} --range {kind}"
+            for kind in ("level", "channel")
+            for bits in (2, 3, 4, 5)
+        ]
     channels = fitted.channels("p2")
     ranks = sorted({max(1, channels // part) for part in (8, 4, 2)})
     return [
@@ -134,13 +159,13 @@ def default_candidates(fitted) -> list[str]:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Round after round of settings that may be better, until none is."""
-    from detectron2_patch import distributed
-    from detectron2_patch.results import load_results
-    from detectron2_patch.search import find_points
+    from detectron2_patch.analysis.search import find_points
+    from detectron2_patch.results.file import load_results
+    from detectron2_patch.settings.grids import plain, with_scopes
+    from detectron2_patch.settings.treatments import setting_from_json
     from detectron2_patch.sweep import run as sweeping
     from detectron2_patch.sweep.explore import Space, restore_with
-    from detectron2_patch.sweep.settings import plain, with_scopes
-    from detectron2_patch.treatments import setting_from_json
+    from detectron2_patch.utils import distributed
 
     fitted = open_fitted(args)
     default = "nearest" if fitted is None else "fit"
@@ -157,12 +182,19 @@ def evaluate(args: argparse.Namespace) -> None:
     best = None
     for number in range(args.rounds):
         sweep(settings)
-        found = [one for one in load_results(task.folder)
-                 if one["setting"].get("fitted") in (None, fitted and fitted.sha256)]
+        found = [
+            one
+            for one in load_results(task.folder)
+            if one["setting"].get("fitted") in (None, fitted and fitted.sha256)
+        ]
         clean, points = find_points(found, args.metric, args.by)
         now = _best(args, points)
-        logger.info("round %d: %d points, best %s", number + 1, len(points),
-                    "none" if now is None else f"{now.smaller:.1f} times smaller")
+        logger.info(
+            "round %d: %d points, best %s",
+            number + 1,
+            len(points),
+            "none" if now is None else f"{now.smaller:.1f} times smaller",
+        )
         if best is not None and now is not None and now.cost >= best.cost:
             break
         best = now
@@ -178,15 +210,15 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def _best(args: argparse.Namespace, points: list):
-    from detectron2_patch.search import best
+    from detectron2_patch.analysis.search import best
 
     return best(points, args.max_drop, args.max_drop_ap)
 
 
 def report(args: argparse.Namespace, results: list) -> None:
     """Print the front and the best point; write the files."""
-    from detectron2_patch.search import find_points, front, row
-    from detectron2_patch.tables import format_front
+    from detectron2_patch.analysis.search import find_points, front, row
+    from detectron2_patch.analysis.tables import format_front
 
     clean, points = find_points(results, args.metric, args.by)
     chosen = front(points)
@@ -197,15 +229,20 @@ def report(args: argparse.Namespace, results: list) -> None:
     if args.json is not None:
         write_json(args, clean, rows, found and rows[points.index(found)], args.json)
     print(format_front([one for one in rows if one["front"]], args.metric, args.by))
-    allowed = (f"{args.max_drop:g} % of" if args.max_drop is not None
-               else f"{args.max_drop_ap:g} points of")
+    allowed = (
+        f"{args.max_drop:g} % of"
+        if args.max_drop is not None
+        else f"{args.max_drop_ap:g} points of"
+    )
     if found is None:
         print(f"\nnothing within {allowed} {args.metric}")
     else:
-        print(f"\nsmallest within {allowed} {args.metric}: {found.smaller:.1f} times fewer "
-              f"{args.by} than P2 to P5{' in fp32' if args.by == 'bytes' else ''}, "
-              f"{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
-              f"--scope pyramid {found.words}{_with_fitted(found)}")
+        print(
+            f"\nsmallest within {allowed} {args.metric}: {found.smaller:.1f} times fewer "
+            f"{args.by} than P2 to P5{' in fp32' if args.by == 'bytes' else ''}, "
+            f"{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
+            f"--scope pyramid {found.words}{_with_fitted(found)}"
+        )
 
 
 def _with_fitted(point) -> str:
@@ -215,7 +252,7 @@ def _with_fitted(point) -> str:
 
 def write_csv(rows: list[dict], path: str) -> None:
     """Every point, a row each."""
-    from detectron2_patch.files import atomic_write
+    from detectron2_patch.utils.files import atomic_write
 
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
@@ -227,13 +264,17 @@ def write_csv(rows: list[dict], path: str) -> None:
 
 def write_json(args: argparse.Namespace, clean: dict, rows: list[dict], found, path: str) -> None:
     """Every point and the best one."""
-    from detectron2_patch.files import atomic_write
+    from detectron2_patch.utils.files import atomic_write
 
     document = {
-        "kind": "detectron2_patch search", "metric": args.metric, "by": args.by,
-        "max_drop_percent": args.max_drop, "max_drop_points": args.max_drop_ap,
+        "kind": "detectron2_patch search",
+        "metric": args.metric,
+        "by": args.by,
+        "max_drop_percent": args.max_drop,
+        "max_drop_points": args.max_drop_ap,
         **{key: clean[key] for key in ("dataset", "weights", "engine")},
-        "best": found, "points": rows,
+        "best": found,
+        "points": rows,
     }
     with atomic_write(path) as file:
         file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii"))

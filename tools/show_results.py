@@ -14,13 +14,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", help="a result's JSON or a folder of them")
-    parser.add_argument("--methods", action="store_true",
-                        help="what each setting sends and loses, its scopes side by side")
+    parser.add_argument(
+        "--methods",
+        action="store_true",
+        help="what each setting sends and loses, its scopes side by side",
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
 
-    from detectron2_patch.results import load_results
-    from detectron2_patch.tables import format_methods, format_settings
+    from detectron2_patch.analysis.tables import format_methods, format_settings
+    from detectron2_patch.results.file import load_results
 
     try:
         table = format_methods if args.methods else format_settings

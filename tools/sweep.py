@@ -21,7 +21,7 @@ from common import (
 from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS, SCOPES, parse_ratio
+from detectron2_patch.settings.levels import LEVELS, SCOPES, parse_ratio
 
 EPILOG = """\
 examples:
@@ -37,45 +37,79 @@ examples:
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
-LISTS = ("--grid", *(f"--grid-{level}" for level in LEVELS), "--one-at-a-time", "--pairs",
-         "--subsets", "--grid-rank", "--grid-bits", "--grid-range", "--scope",
-         *(flag for flag in SETTING_FLAGS if flag != "--cr"))
+LISTS = (
+    "--grid",
+    *(f"--grid-{level}" for level in LEVELS),
+    "--one-at-a-time",
+    "--pairs",
+    "--subsets",
+    "--grid-rank",
+    "--grid-bits",
+    "--grid-range",
+    "--scope",
+    *(flag for flag in SETTING_FLAGS if flag != "--cr"),
+)
 logger = logging.getLogger("sweep")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Flags that choose settings, and those of train_net.py."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     choose = parser.add_argument_group("settings, each flag adding its own").add_argument
     choose("--grid", metavar="RATIO", help="every combination of these ratios on all sent levels")
     for level in LEVELS:
-        choose(f"--grid-{level}", metavar="RATIO",
-               help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1")
+        choose(
+            f"--grid-{level}",
+            metavar="RATIO",
+            help=f"the grid's ratios of {level.upper()}, instead of --grid's or 1",
+        )
     choose("--one-at-a-time", metavar="RATIO", help="each level alone at each of these ratios")
     choose("--pairs", metavar="RATIO", help="every two levels together at each of these ratios")
-    choose("--subsets", metavar="HOW", help="each of the 31 subsets of levels sent, the others "
-           "restored in each of these ways, as --restore takes them")
-    choose("--cr-list", metavar="FILE", help="a file with one setting a line, as --cr takes it; "
-           "--send, --restore, --rank, --bits and --range may follow")
-    choose("--combine", metavar="FILE", help="every combination of what the settings of such a "
-           "file send of each level")
+    choose(
+        "--subsets",
+        metavar="HOW",
+        help="each of the 31 subsets of levels sent, the others "
+        "restored in each of these ways, as --restore takes them",
+    )
+    choose(
+        "--cr-list",
+        metavar="FILE",
+        help="a file with one setting a line, as --cr takes it; "
+        "--send, --restore, --rank, --bits and --range may follow",
+    )
+    choose(
+        "--combine",
+        metavar="FILE",
+        help="every combination of what the settings of such a file send of each level",
+    )
     also = parser.add_argument_group(
         "more of each setting above: on every level of a grid or subset, on the one or two levels "
-        "that --one-at-a-time and --pairs reduce").add_argument
+        "that --one-at-a-time and --pairs reduce"
+    ).add_argument
     also("--grid-rank", metavar="K", help="each of these ranks, as --rank takes one; '-' is none")
     also("--grid-bits", metavar="B", help="each of these bits, as --bits takes one; '-' is float32")
     also("--grid-range", metavar="R", help="each of these ranges, as --range takes one")
     add_setting_flags(parser.add_argument_group("what all settings share"))
     add = parser.add_argument
     add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
-    add("--batch-size", type=int, metavar="N",
-        help="images of one padded size that go through the network together (1; 8 on a GPU)")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images of one padded size that go through the network together (1; 8 on a GPU)",
+    )
     add("--overwrite", action="store_true", help="do settings again that have a result")
-    add("--bootstrap", type=int, metavar="N",
-        help="give each result AP of N resamples of the images, too, for intervals (1000)")
+    add(
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help="give each result AP of N resamples of the images, too, for intervals (1000)",
+    )
     add("--dry-run", action="store_true", help="list the settings and stop")
     add_common_flags(parser)
     return parser
@@ -98,7 +132,7 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     Raises:
         InputError: no setting is asked for, or a word, a scope or a list is bad.
     """
-    from detectron2_patch.sweep import settings
+    from detectron2_patch.settings import grids as settings
 
     base = make_base(args, fitted)
     found = []
@@ -123,15 +157,17 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     if args.combine is not None:
         found += settings.combine(settings.read_list(args.combine, base), base.restore or ())
     if not found:
-        raise InputError("no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
-                         "--pairs, --subsets, --cr-list or --combine; see --help")
+        raise InputError(
+            "no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
+            "--pairs, --subsets, --cr-list or --combine; see --help"
+        )
     return settings.with_scopes(found, _scopes(args.scope))
 
 
 def make_base(args: argparse.Namespace, fitted):
     """What all settings share."""
-    from detectron2_patch.sweep.settings import Base
-    from detectron2_patch.words import NONE
+    from detectron2_patch.settings.grids import Base
+    from detectron2_patch.settings.parsing import NONE
 
     for flag, text in (("--range", args.range), ("--grid-range", args.grid_range)):
         if text is not None and args.bits is None and args.grid_bits is None:
@@ -140,12 +176,16 @@ def make_base(args: argparse.Namespace, fitted):
         if getattr(args, flag[2:]) == "":
             raise InputError(f"{flag} got no word; give one or more, see --help")
     if args.subsets is not None and (args.send or args.restore):
-        raise InputError("--subsets says what is sent and how the rest is restored; leave --send "
-                         "and --restore out")
+        raise InputError(
+            "--subsets says what is sent and how the rest is restored; leave --send "
+            "and --restore out"
+        )
     words = (args.restore or "").split()
     if args.combine is not None and any("=" in word or word.startswith("origin") for word in words):
-        raise InputError(f"--restore {args.restore} doesn't fit every combination; with --combine "
-                         "give one word for all levels: nearest, finer, coarser, mix:WF,WC or fit")
+        raise InputError(
+            f"--restore {args.restore} doesn't fit every combination; with --combine "
+            "give one word for all levels: nearest, finer, coarser, mix:WF,WC or fit"
+        )
 
     def five(text: str | None) -> tuple[str, ...]:
         words = (text or NONE).split()
@@ -153,18 +193,23 @@ def make_base(args: argparse.Namespace, fitted):
 
     return Base(
         *(None if text is None else tuple(text.split()) for text in (args.send, args.restore)),
-        ranks=five(args.rank), bits=five(args.bits), ranges=five(args.range),
+        ranks=five(args.rank),
+        bits=five(args.bits),
+        ranges=five(args.range),
         rank_of=None if fitted is None else fitted.rank_of,
     )
 
 
 def _reductions(args: argparse.Namespace, ratios: Sequence[float | None] = (None,)) -> list:
-    from detectron2_patch.sweep.settings import Reduction
+    from detectron2_patch.settings.grids import Reduction
 
     kinds = [
         [None] if text is None else _words(text, flag)
-        for text, flag in ((args.grid_rank, "--grid-rank"), (args.grid_bits, "--grid-bits"),
-                           (args.grid_range, "--grid-range"))
+        for text, flag in (
+            (args.grid_rank, "--grid-rank"),
+            (args.grid_bits, "--grid-bits"),
+            (args.grid_range, "--grid-range"),
+        )
     ]
     return [Reduction(*words) for words in product(ratios, *kinds)]
 
@@ -186,8 +231,9 @@ def _scopes(text: str) -> list[str]:
     words = text.split()
     unknown = [word for word in words if word not in SCOPES]
     if unknown or not words:
-        raise InputError(f"--scope got {' '.join(unknown) or 'nothing'!r}; give "
-                         f"{', '.join(SCOPES)}, or both")
+        raise InputError(
+            f"--scope got {' '.join(unknown) or 'nothing'!r}; give {', '.join(SCOPES)}, or both"
+        )
     return words
 
 
@@ -199,10 +245,11 @@ def run(args: argparse.Namespace) -> None:
     if args.batch_size is not None and args.batch_size < 1:
         raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
     if args.bootstrap is not None and args.bootstrap < 1:
-        raise InputError(f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as "
-                         "1000")
+        raise InputError(
+            f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
+        )
     if args.dry_run:
-        from detectron2_patch.words import setting_words
+        from detectron2_patch.settings.parsing import setting_words
 
         for one in settings:
             print(one.scope, setting_words(one.by_level()))
@@ -213,19 +260,34 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.sweep import run as sweeping
 
     given = {} if args.batch_size is None else {"batch_size": args.batch_size}
-    done = sweeping.run(open_sweep(args, settings, fitted, overwrite=args.overwrite,
-                                   replicates=args.bootstrap or 0, **given))
+    done = sweeping.run(
+        open_sweep(
+            args,
+            settings,
+            fitted,
+            overwrite=args.overwrite,
+            replicates=args.bootstrap or 0,
+            **given,
+        )
+    )
     if done is not None:  # rank 0 has it
         report(args, done)
 
 
 def report(args: argparse.Namespace, done) -> None:
     """Say on stderr what was written and where the time went."""
-    logger.info("wrote %d results to %s, %d were there already", done.written, args.results_dir,
-                done.skipped)
+    logger.info(
+        "wrote %d results to %s, %d were there already",
+        done.written,
+        args.results_dir,
+        done.skipped,
+    )
     if done.seconds:
-        logger.info("seconds: %s; %d boxes through the box head",
-                    ", ".join(f"{part} {s:.1f}" for part, s in done.seconds.items()), done.rows)
+        logger.info(
+            "seconds: %s; %d boxes through the box head",
+            ", ".join(f"{part} {s:.1f}" for part, s in done.seconds.items()),
+            done.rows,
+        )
 
 
 if __name__ == "__main__":

@@ -19,15 +19,25 @@ def open_sweep(args: argparse.Namespace, settings: Sequence, fitted, **more):
 
     cfg, engine, dataset = prepare(args)
     weights = find_weights(args, cfg)
-    check_fitted((one for setting in settings for one in setting.treatments), fitted, cfg, weights,
-                 dataset)
+    check_fitted(
+        (one for setting in settings for one in setting.treatments), fitted, cfg, weights, dataset
+    )
     engine.load_weights(weights)
     constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
 
     def describe(setting, results, payload, seconds):
-        return constant(setting.by_level(), setting.scope, results=results, payload=payload,
-                        seconds=seconds)
+        return constant(
+            setting.by_level(), setting.scope, results=results, payload=payload, seconds=seconds
+        )
 
     more.setdefault("batch_size", 1 if engine.model.device.type == "cpu" else 8)
-    return Sweep(engine, dataset, settings, describe, Path(args.results_dir),
-                 readers=cfg.DATALOADER.NUM_WORKERS, fitted=fitted, **more)
+    return Sweep(
+        engine,
+        dataset,
+        settings,
+        describe,
+        Path(args.results_dir),
+        readers=cfg.DATALOADER.NUM_WORKERS,
+        fitted=fitted,
+        **more,
+    )

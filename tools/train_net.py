@@ -22,7 +22,7 @@ from common import (
 )
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import SCOPES
+from detectron2_patch.settings.levels import SCOPES
 
 EPILOG = """\
 examples:
@@ -40,23 +40,40 @@ logger = logging.getLogger("train_net")
 def build_parser() -> argparse.ArgumentParser:
     """detectron2's flags, and those of the patch."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--cr", default="1 1 1 1 1", metavar="RATIO",
+    add(
+        "--cr",
+        default="1 1 1 1 1",
+        metavar="RATIO",
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
-        "first is 1 and names no level")
-    add("--scope", choices=SCOPES, default="rpn",
-        help="who reads the maps as received: the RPN alone (default) or the box head too")
+        "first is 1 and names no level",
+    )
+    add(
+        "--scope",
+        choices=SCOPES,
+        default="rpn",
+        help="who reads the maps as received: the RPN alone (default) or the box head too",
+    )
     add_setting_flags(parser)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
     mode.add_argument("--train", action="store_true", help="train first, then evaluate")
-    add("--train-data", nargs=2, metavar=("JSON", "IMAGES"),
-        help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN")
-    add("--train-damaged", action="store_true",
-        help="with --train: the pyramid is degraded while training, too, as --cr and --scope say")
+    add(
+        "--train-data",
+        nargs=2,
+        metavar=("JSON", "IMAGES"),
+        help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN",
+    )
+    add(
+        "--train-damaged",
+        action="store_true",
+        help="with --train: the pyramid is degraded while training, too, as --cr and --scope say",
+    )
     add_common_flags(parser)
     return parser
 
@@ -77,8 +94,10 @@ def run(args: argparse.Namespace) -> None:
     if args.train_damaged:
         check_damage(args, treatments)
     if args.train and any(one.uses_fit for one in treatments.values()):
-        raise InputError("--train makes new weights, to which --fitted isn't fitted; train first, "
-                         "then tools/fit.py, then evaluate")
+        raise InputError(
+            "--train makes new weights, to which --fitted isn't fitted; train first, "
+            "then tools/fit.py, then evaluate"
+        )
     cfg, engine, dataset = prepare(args, training=args.train)
     weights = train(args, treatments, cfg, engine) if args.train else find_weights(args, cfg)
     check_fitted(treatments.values(), fitted, cfg, weights, dataset)
@@ -87,21 +106,34 @@ def run(args: argparse.Namespace) -> None:
         engine, dataset, treatments, args.scope, cfg.DATALOADER.NUM_WORKERS, fitted
     )
     if done is not None:  # rank 0 has it
-        describe = describer({**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights,
-                             fitted)
-        report(describe(treatments, args.scope, results=done.results, payload=done.payload,
-                        seconds=done.seconds), args.results_dir)
+        describe = describer(
+            {**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights, fitted
+        )
+        report(
+            describe(
+                treatments,
+                args.scope,
+                results=done.results,
+                payload=done.payload,
+                seconds=done.seconds,
+            ),
+            args.results_dir,
+        )
 
 
 def check_damage(args: argparse.Namespace, treatments: dict) -> None:
     """Refuse what no training can be damaged by."""
     if not args.train:
-        raise InputError("--train-damaged is given without --train; an evaluation is damaged by "
-                         "--cr and --scope alone: leave it out")
+        raise InputError(
+            "--train-damaged is given without --train; an evaluation is damaged by "
+            "--cr and --scope alone: leave it out"
+        )
     if any(getattr(one, "bits", 0) or one.uses_fit for one in treatments.values()):
-        raise InputError("--train-damaged takes --cr, --send and --restore; a training has no "
-                         "gradient through --bits, and nothing is fitted before it: leave --bits, "
-                         "--rank and fit out")
+        raise InputError(
+            "--train-damaged takes --cr, --send and --restore; a training has no "
+            "gradient through --bits, and nothing is fitted before it: leave --bits, "
+            "--rank and fit out"
+        )
 
 
 def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
@@ -128,8 +160,8 @@ def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
 
 def report(result: dict, folder: str) -> None:
     """Write the JSON; print the AP table to stdout, and what the clean pyramid had."""
-    from detectron2_patch.results import find_clean, write_result
-    from detectron2_patch.tables import format_change, format_table
+    from detectron2_patch.analysis.tables import format_change, format_table
+    from detectron2_patch.results.file import find_clean, write_result
 
     path = write_result(result, folder)
     print(format_table(result["results"]))

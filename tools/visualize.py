@@ -22,7 +22,7 @@ from common import (
 )
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import SCOPES
+from detectron2_patch.settings.levels import SCOPES
 
 EPILOG = """\
 examples:
@@ -38,20 +38,40 @@ logger = logging.getLogger("visualize")
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False)
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
-    add("--image", action="append", metavar="FILE", help="any photographs, one or more after the "
-        "flag; left out: a scene of the demo")
-    add("-o", "--output", default="comparison.png", metavar="PNG",
-        help="the picture (comparison.png), or the folder of the pictures of several images")
-    add("--maps", action="store_true", help="the maps, too: before, as sent, and as restored, in "
-        "…_maps.png beside each picture")
+    add(
+        "--image",
+        action="append",
+        metavar="FILE",
+        help="any photographs, one or more after the flag; left out: a scene of the demo",
+    )
+    add(
+        "-o",
+        "--output",
+        default="comparison.png",
+        metavar="PNG",
+        help="the picture (comparison.png), or the folder of the pictures of several images",
+    )
+    add(
+        "--maps",
+        action="store_true",
+        help="the maps, too: before, as sent, and as restored, in …_maps.png beside each picture",
+    )
     add("--cr", metavar="RATIO", help="ratios of P2 … P6 (8 1 1 1 1 where nothing else is given)")
     add("--scope", choices=SCOPES, default="pyramid", help="who reads the damaged maps (pyramid)")
     add_setting_flags(parser)
-    add("--threshold", type=float, metavar="SCORE", help=f"lowest score to draw ({DEMO_THRESHOLD} "
-        f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})")
+    add(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help=f"lowest score to draw ({DEMO_THRESHOLD} "
+        f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})",
+    )
     add("--classes", metavar="JSON", help="a COCO-format JSON that names the classes")
     add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
     add("--device", help="cpu, cuda …; left out: a GPU where there is one")
@@ -97,16 +117,18 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
     from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.labels import is_plain, setting_label
-    from detectron2_patch.map_pictures import sent_and_restored
     from detectron2_patch.patch import patch_rpn
-    from detectron2_patch.treatments import setting_to_json
+    from detectron2_patch.report.map_pictures import sent_and_restored
+    from detectron2_patch.settings.labels import is_plain, setting_label
+    from detectron2_patch.settings.treatments import setting_to_json
 
     cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
     check_supported(cfg, training=False)
     if names is not None and len(names) != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
-        raise InputError(f"--classes {args.classes} names {len(names)} classes and the detector "
-                         f"has {cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes")
+        raise InputError(
+            f"--classes {args.classes} names {len(names)} classes and the detector "
+            f"has {cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes"
+        )
     demo = args.config_file is None
     if names is None and demo:
         names = CLASSES
@@ -126,8 +148,13 @@ def run(args: argparse.Namespace) -> None:
     for image, output in zip(images, outputs(images, args.output)):
         draw(engine, image, output, damage, args.threshold, names, title)
         if args.maps:
-            draw_maps(engine, image, output.with_name(f"{output.stem}_maps.png"),
-                      partial(sent_and_restored, treatments=treatments, fitted=fitted), title)
+            draw_maps(
+                engine,
+                image,
+                output.with_name(f"{output.stem}_maps.png"),
+                partial(sent_and_restored, treatments=treatments, fitted=fitted),
+                title,
+            )
 
 
 def draw(engine, image: Path, output: Path, damage, threshold: float, names, title: str) -> None:
@@ -135,7 +162,7 @@ def draw(engine, image: Path, output: Path, damage, threshold: float, names, tit
     from contextlib import nullcontext
 
     from detectron2_patch.data.images import read_image
-    from detectron2_patch.pictures import compare
+    from detectron2_patch.report.pictures import compare
 
     found = []
     for circumstance in (nullcontext, damage):
@@ -150,7 +177,7 @@ def draw(engine, image: Path, output: Path, damage, threshold: float, names, tit
 def draw_maps(engine, image: Path, output: Path, treat, title: str) -> None:
     """Write the picture of the maps; ``treat(pyramid)`` gives those sent and those restored."""
     from detectron2_patch.data.images import read_image
-    from detectron2_patch.map_pictures import compare_maps, image_part
+    from detectron2_patch.report.map_pictures import compare_maps, image_part
 
     network_input = engine.read(image)
     batch = engine.batch([network_input])
@@ -162,7 +189,7 @@ def draw_maps(engine, image: Path, output: Path, treat, title: str) -> None:
 
 def write(picture, output: Path) -> None:
     """Write a picture as PNG, whole or not at all."""
-    from detectron2_patch.files import atomic_write
+    from detectron2_patch.utils.files import atomic_write
 
     with atomic_write(output) as file:
         picture.save(file, "PNG")
@@ -175,8 +202,10 @@ def outputs(images: list[Path], output: str) -> list[Path]:
         return [Path(output)]
     folder = Path(output).parent if output.endswith(".png") else Path(output)
     names = [image.stem for image in images]
-    return [folder / (f"{name}.png" if names.count(name) == 1 else f"{name}_{i}.png")
-            for i, name in enumerate(names, start=1)]
+    return [
+        folder / (f"{name}.png" if names.count(name) == 1 else f"{name}_{i}.png")
+        for i, name in enumerate(names, start=1)
+    ]
 
 
 def read_names(path: str) -> tuple[str, ...]:
@@ -191,8 +220,9 @@ def read_names(path: str) -> tuple[str, ...]:
         categories = json.loads(Path(path).read_bytes())["categories"]
         return tuple(str(one["name"]) for one in sorted(categories, key=lambda one: one["id"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--classes {path} names no classes ({error}); give a COCO-format JSON "
-                         "with categories") from error
+        raise InputError(
+            f"--classes {path} names no classes ({error}); give a COCO-format JSON with categories"
+        ) from error
 
 
 def demo_image() -> Path:

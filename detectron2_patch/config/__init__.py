@@ -50,8 +50,9 @@ def load_cfg(config_file: str | Path | None, opts: Sequence[str] = ()) -> CfgNod
             raise one_line(unknown_key(key))
         _set(cfg, key, value, f"override {key} {shorten(value)}")
     if cfg.VERSION != VERSION:
-        raise InputError(f"VERSION is {cfg.VERSION!r}; only version {VERSION} of detectron2's "
-                         "keys is read")
+        raise InputError(
+            f"VERSION is {cfg.VERSION!r}; only version {VERSION} of detectron2's keys is read"
+        )
     return cfg
 
 

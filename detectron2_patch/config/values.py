@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from detectron2_patch.config.defaults import default_values
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.settings.levels import LEVELS
 
 GROUP_NORM_GROUPS = 32  # detectron2's GN; it has to divide every width
 
@@ -42,12 +42,8 @@ Expectation = tuple[Callable[[Any], bool], str]
 POSITIVE: Expectation = (lambda v: _is_number(v) and v > 0, "a number above 0")
 NOT_NEGATIVE: Expectation = (lambda v: _is_number(v) and v >= 0, "a number of at least 0")
 SHARE: Expectation = (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
-FOUR: Expectation = (
-    lambda v: len(v) == 4 and all(map(POSITIVE[0], v)), "four numbers above 0"
-)
-LISTS: Expectation = (
-    _are_lists, "one list of positive numbers, or one for each of P2 to P6"
-)
+FOUR: Expectation = (lambda v: len(v) == 4 and all(map(POSITIVE[0], v)), "four numbers above 0")
+LISTS: Expectation = (_are_lists, "one list of positive numbers, or one for each of P2 to P6")
 NAMES: Expectation = (lambda v: all(isinstance(name, str) for name in v), "names of datasets")
 
 # key (a pattern) -> what its value has to be.
@@ -64,7 +60,8 @@ RANGES: dict[str, Expectation] = {
     "INPUT.MAX_SIZE_TRAIN": POSITIVE,
     "MODEL.PIXEL_MEAN": (lambda v: len(v) == 3 and all(map(_is_number, v)), "three numbers"),
     "MODEL.PIXEL_STD": (
-        lambda v: len(v) == 3 and all(map(POSITIVE[0], v)), "three numbers above 0"
+        lambda v: len(v) == 3 and all(map(POSITIVE[0], v)),
+        "three numbers above 0",
     ),
     "MODEL.RESNETS.NUM_GROUPS": POSITIVE,
     "MODEL.RESNETS.*CHANNELS": POSITIVE,
@@ -74,7 +71,8 @@ RANGES: dict[str, Expectation] = {
     "MODEL.ANCHOR_GENERATOR.SIZES": LISTS,
     "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": LISTS,
     "MODEL.ANCHOR_GENERATOR.OFFSET": (
-        lambda v: _is_number(v) and 0 <= v < 1, "a number from 0 to below 1"
+        lambda v: _is_number(v) and 0 <= v < 1,
+        "a number from 0 to below 1",
     ),
     "MODEL.RPN.*_TOPK_*": POSITIVE,
     "MODEL.RPN.NMS_THRESH": SHARE,
@@ -101,9 +99,7 @@ RANGES: dict[str, Expectation] = {
     "SOLVER.MAX_ITER": POSITIVE,
     "SOLVER.BASE_LR": POSITIVE,
     "SOLVER.CHECKPOINT_PERIOD": POSITIVE,
-    "SOLVER.STEPS": (
-        lambda v: _all_numbers(v, 0) and _rises(v), "rising numbers of at least 0"
-    ),
+    "SOLVER.STEPS": (lambda v: _all_numbers(v, 0) and _rises(v), "rising numbers of at least 0"),
     "SOLVER.WARMUP_ITERS": NOT_NEGATIVE,
     "SOLVER.WARMUP_FACTOR": NOT_NEGATIVE,
     "SOLVER.GAMMA": NOT_NEGATIVE,
@@ -151,8 +147,10 @@ def _check_resnet(resnets: CfgNode) -> None:
 
 def _check_group_norm(model: CfgNode) -> None:
     resnets = model.RESNETS
-    widths = {"STEM_OUT_CHANNELS": resnets.STEM_OUT_CHANNELS,
-              "RES2_OUT_CHANNELS": resnets.RES2_OUT_CHANNELS}
+    widths = {
+        "STEM_OUT_CHANNELS": resnets.STEM_OUT_CHANNELS,
+        "RES2_OUT_CHANNELS": resnets.RES2_OUT_CHANNELS,
+    }
     if resnets.DEPTH >= 50:
         widths["NUM_GROUPS times WIDTH_PER_GROUP"] = resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP
     for section, parts in (("RESNETS", widths), ("FPN", {"OUT_CHANNELS": model.FPN.OUT_CHANNELS})):
@@ -209,6 +207,4 @@ def _check_solver(solver: CfgNode) -> None:
     clip = solver.CLIP_GRADIENTS
     for key in ("CLIP_VALUE", "NORM_TYPE"):  # a NORM_TYPE of .inf is the largest entry
         if clip.ENABLED and not clip[key] > 0:
-            raise InputError(
-                f"SOLVER.CLIP_GRADIENTS.{key} is {clip[key]}; give a number above 0"
-            )
+            raise InputError(f"SOLVER.CLIP_GRADIENTS.{key} is {clip[key]}; give a number above 0")

@@ -39,9 +39,7 @@ def dataset_names() -> list[str]:
     return [*DEMO_SPLITS, *COCO_SPLITS]
 
 
-def open_dataset(
-    files: Sequence[str] | None, names: Sequence[str], key: str
-) -> CocoDataset:
+def open_dataset(files: Sequence[str] | None, names: Sequence[str], key: str) -> CocoDataset:
     """The dataset of a JSON and an image folder, where given, else the one that ``key`` names.
 
     Args:

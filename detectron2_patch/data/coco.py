@@ -233,7 +233,7 @@ def _annotations(
     _identified(entries, "annotation", json_file, unique="minival" not in json_file.name)
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
     for entry in entries:
-        where = f'{json_file}: annotation id {entry["id"]}'
+        where = f"{json_file}: annotation id {entry['id']}"
         image_id, category = entry.get("image_id"), entry.get("category_id")
         if type(image_id) is not int or image_id not in by_image:
             raise InputError(f'{where} has image_id {image_id!r}, which is not in "images"')
@@ -275,6 +275,8 @@ def _count_and_warn(
         logger.warning(
             "dataset %s: %d boxes of zero size or outside the image and %d that cross its border: "
             "dropped and clipped in training, left as they are in evaluation",
-            name, empty, crossing,
-        )  # fmt: skip
+            name,
+            empty,
+            crossing,
+        )
     return empty

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import cache_dir
-from detectron2_patch.progress import progress
+from detectron2_patch.utils.files import cache_dir
+from detectron2_patch.utils.progress import progress
 
 IMAGES = {"train": 800, "val": 200}
 VERSION = 2  # of the scenes: part of the folder's name, so that a change makes them anew
@@ -72,12 +72,14 @@ def _write_images(split: str, folder: Path) -> dict:
         Image.fromarray(pixels).save(folder / image["file_name"])
         document["images"].append(image)
         for one in objects:
-            document["annotations"].append({
-                "id": len(document["annotations"]) + 1,
-                "image_id": image["id"],
-                "category_id": one["category"] + 1,
-                "bbox": one["bbox"],
-                "area": one["area"],
-                "iscrowd": 0,
-            })
+            document["annotations"].append(
+                {
+                    "id": len(document["annotations"]) + 1,
+                    "image_id": image["id"],
+                    "category_id": one["category"] + 1,
+                    "bbox": one["bbox"],
+                    "area": one["area"],
+                    "iscrowd": 0,
+                }
+            )
     return document

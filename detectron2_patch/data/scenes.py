@@ -18,8 +18,13 @@ VISIBLE = 0.65  # no object is covered beyond this share of its own area
 # cosine and sine of 0, 12.7 and 22.6 degrees, exact by Pythagorean triples
 TURNS = [(1.0, 0.0), (40 / 41, 9 / 41), (12 / 13, 5 / 13)]
 # shortest and longest extent in pixels, share of the objects
-SIZES = [((12, 22), 0.17), ((22, 36), 0.17), ((48, 104), 0.26), ((120, 200), 0.30),
-         ((228, 262), 0.10)]
+SIZES = [
+    ((12, 22), 0.17),
+    ((22, 36), 0.17),
+    ((48, 104), 0.26),
+    ((120, 200), 0.30),
+    ((228, 262), 0.10),
+]
 
 Mask = np.ndarray
 Shape = Callable[[np.ndarray, np.ndarray], Mask]
@@ -35,8 +40,14 @@ SHAPES: dict[str, Shape] = {
 }
 CLASSES = tuple(SHAPES)
 # The colour around which a class's own colours scatter.
-HUES = [(205, 75, 60), (225, 175, 50), (70, 110, 205), (80, 170, 80), (170, 80, 190),
-        (70, 190, 195)]
+HUES = [
+    (205, 75, 60),
+    (225, 175, 50),
+    (70, 110, 205),
+    (80, 170, 80),
+    (170, 80, 190),
+    (70, 190, 195),
+]
 
 
 @dataclass(frozen=True)
@@ -144,8 +155,9 @@ def background(draw: Draw) -> np.ndarray:
     low, high = draw.uniform(40, 215, 3), draw.uniform(40, 215, 3)
     grey = draw.uniform(0.4, 0.8)
     low, high = (c * (1 - grey) + c.mean() * grey for c in (low, high))
-    mix = sum(weight * value_noise(draw, cells)
-              for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2)))
+    mix = sum(
+        weight * value_noise(draw, cells) for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2))
+    )
     canvas = low + (high - low) * mix[:, :, None]
     rows, columns = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     for _ in range(4 + draw.integer(6)):
@@ -176,7 +188,5 @@ def describe(owner: np.ndarray, drawn: list[Drawn]) -> list[dict]:
         rows, columns = np.nonzero(owner == number)
         x, y = int(columns.min()), int(rows.min())
         width, height = int(columns.max()) + 1 - x, int(rows.max()) + 1 - y
-        objects.append(
-            {"category": one.kind, "bbox": [x, y, width, height], "area": len(rows)}
-        )
+        objects.append({"category": one.kind, "bbox": [x, y, width, height], "area": len(rows)})
     return objects

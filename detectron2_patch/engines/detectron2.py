@@ -25,9 +25,9 @@ from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, ShapeEvaluator
 from detectron2_patch.rcnn.structures import Proposals
-from detectron2_patch.shapes import KEYPOINTS, SEGM, ShapeEvaluator
+from detectron2_patch.settings.levels import LEVELS
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -91,9 +91,11 @@ class Detectron2Engine(Engine):
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         """``read`` of each path in order, by detectron2's data loader in ``workers`` processes."""
         loader = build_detection_test_loader(
-            [{"file_name": path} for path in paths], mapper=self.reader, num_workers=workers,
+            [{"file_name": path} for path in paths],
+            mapper=self.reader,
+            num_workers=workers,
             sampler=SequentialSampler(paths),
-        )  # fmt: skip
+        )
         for (one,) in loader:
             yield _checked(one)
 
@@ -147,9 +149,15 @@ class Detectron2Engine(Engine):
         logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, A, H, W) -> (N, H W A)
         topk = rpn.pre_nms_topk[False]
         found = find_top_rpn_proposals(
-            rpn._decode_proposals([anchors], [deltas]), [logits], batch.image_sizes,
-            rpn.nms_thresh, topk, topk, rpn.min_box_size, training=False,
-        )  # fmt: skip
+            rpn._decode_proposals([anchors], [deltas]),
+            [logits],
+            batch.image_sizes,
+            rpn.nms_thresh,
+            topk,
+            topk,
+            rpn.min_box_size,
+            training=False,
+        )
         return [Proposals(one.proposal_boxes.tensor, one.objectness_logits) for one in found]
 
     @torch.inference_mode()

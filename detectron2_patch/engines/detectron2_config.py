@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 
 from detectron2_patch.config.defaults import default_values, key_values
 from detectron2_patch.config.reading import one_line, shorten
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.settings.levels import LEVELS
 
 _NEEDS = "a GeneralizedRCNN with an RPN on the FPN levels p2 to p6 is needed"
 
@@ -20,25 +20,30 @@ REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"{_NEEDS} (not RetinaNet, an RPN alone, or a panoptic or semantic model)",
     ),
     "MODEL.LOAD_PROPOSALS": (
-        lambda v: not v, f"Fast R-CNN reads proposals from a file and has no RPN to patch; {_NEEDS}"
+        lambda v: not v,
+        f"Fast R-CNN reads proposals from a file and has no RPN to patch; {_NEEDS}",
     ),
     "MODEL.PROPOSAL_GENERATOR.NAME": (
         lambda v: v not in ("PrecomputedProposals", "RRPN"),
         f"it has no RPN, or one of rotated boxes, which COCO's AP doesn't measure; {_NEEDS}",
     ),
     "MODEL.RPN.IN_FEATURES": (
-        lambda v: list(v) == list(LEVELS), f"a C4 or DC5 model has no pyramid; {_NEEDS}"
+        lambda v: list(v) == list(LEVELS),
+        f"a C4 or DC5 model has no pyramid; {_NEEDS}",
     ),
     "TEST.AUG.ENABLED": (
-        lambda v: not v, "test-time augmentation is not run here; set it to False"
+        lambda v: not v,
+        "test-time augmentation is not run here; set it to False",
     ),
     "TEST.EXPECTED_RESULTS": (
-        lambda v: not v, "results are not compared with expectations here; set it to []"
+        lambda v: not v,
+        "results are not compared with expectations here; set it to []",
     ),
 }
 TRAINING_REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TEST.EVAL_PERIOD": (
-        lambda v: v == 0, "the evaluation comes after the training here; set it to 0"
+        lambda v: v == 0,
+        "the evaluation comes after the training here; set it to 0",
     ),
 }
 
@@ -73,7 +78,9 @@ def to_detectron2(cfg: CfgNode, device: str) -> CfgNode:
         if name in node:
             node[name] = value
         elif value != default_values()[key]:
-            raise one_line(f"{key} is {shorten(repr(value))}, and the installed detectron2 "
-                           f"{__version__} has no such key; leave it out")
+            raise one_line(
+                f"{key} is {shorten(repr(value))}, and the installed detectron2 "
+                f"{__version__} has no such key; leave it out"
+            )
     theirs.MODEL.DEVICE = device
     return theirs

@@ -14,17 +14,15 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch import nn
 
-from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
 from detectron2_patch.training.checkpoints import last_path
 from detectron2_patch.training.data import check_batch
+from detectron2_patch.utils import distributed
 
 
-def train(
-    cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, resume: bool
-) -> Path:
+def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
     """Train ``model`` in place; returns the last checkpoint in ``OUTPUT_DIR``.
 
     Of several processes, each on its GPU, all train and rank 0 writes.

@@ -60,8 +60,7 @@ class TorchvisionEngine(Engine):
         (detections,) = self.model([image.tensor])
         detections = to_image(detections, image.tensor.shape[-2:], image.image_size)
         return {
-            name: getattr(detections, name).cpu().numpy()
-            for name in ("boxes", "scores", "classes")
+            name: getattr(detections, name).cpu().numpy() for name in ("boxes", "scores", "classes")
         }
 
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageBatch:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.fpn import STRIDES
+from detectron2_patch.settings.levels import LEVELS
 
 
 def cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:

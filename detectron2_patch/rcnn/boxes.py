@@ -43,9 +43,7 @@ def clip(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
-def to_image(
-    boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
-) -> Tensor:
+def to_image(boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
     """Boxes ``(R, 4)`` scaled from the network's pixels to the image's, and clipped."""
     y, x = (image / network for image, network in zip(image_size, network_size))
     return clip(boxes * boxes.new_tensor([x, y, x, y]), image_size)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.layers import Conv, init_xavier
 from detectron2_patch.rcnn.resnet import ResNet
+from detectron2_patch.settings.levels import LEVELS
 
 STRIDES = dict(zip(LEVELS, (4, 8, 16, 32, 64)))
 

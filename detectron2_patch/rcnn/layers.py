@@ -45,8 +45,9 @@ def make_norm(name: str, channels: int) -> nn.Module | None:
 class Conv(nn.Conv2d):
     """A convolution followed by its norm; it has a bias only where it has no norm."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, norm: str = "",
-                 **options) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, norm: str = "", **options
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, bias=not norm, **options)
         self.norm = make_norm(norm, out_channels)
 

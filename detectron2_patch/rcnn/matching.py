@@ -55,9 +55,7 @@ def sample(labels: Tensor, count: int, positive_fraction: float, background: int
     negative = torch.nonzero(labels == background).flatten()
     positives = min(len(positive), int(count * positive_fraction))
     negatives = min(len(negative), count - positives)
-    return torch.cat(
-        [_choose(positive, positives), _choose(negative, negatives)]
-    )
+    return torch.cat([_choose(positive, positives), _choose(negative, negatives)])
 
 
 def _choose(indices: Tensor, count: int) -> Tensor:

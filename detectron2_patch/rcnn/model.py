@@ -38,8 +38,9 @@ class FasterRCNN(nn.Module):
 
     def preprocess(self, images: Sequence[Tensor]) -> ImageBatch:
         """Move ``(3, H, W)`` images to the device, normalise, pad and stack them."""
-        normalised = [(x.to(self.device).float() - self.pixel_mean) / self.pixel_std
-                      for x in images]
+        normalised = [
+            (x.to(self.device).float() - self.pixel_mean) / self.pixel_std for x in images
+        ]
         return ImageBatch.stack(normalised, self.backbone.size_divisibility)
 
     def forward(

@@ -58,8 +58,17 @@ class BasicBlock(Block):
 class Bottleneck(Block):
     """1x1, 3x3, 1x1. The caffe models stride in the first 1x1, ResNeXt in the 3x3."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str, *,
-                 width: int, groups: int, stride_in_1x1: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: str,
+        *,
+        width: int,
+        groups: int,
+        stride_in_1x1: bool,
+    ) -> None:
         super().__init__(in_channels, out_channels, stride, norm)
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         self.conv1 = Conv(in_channels, width, 1, stride=first, norm=norm)

@@ -146,9 +146,7 @@ class ROIHeads(nn.Module):
         refined = box.decode(deltas, boxes, self.head_cfg.BBOX_REG_WEIGHTS)
         return F.softmax(logits, dim=-1), refined
 
-    def select(
-        self, scores: Tensor, boxes: Tensor, image_size: tuple[int, int]
-    ) -> Detections:
+    def select(self, scores: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Detections:
         """Threshold, NMS within each class, the best ``DETECTIONS_PER_IMAGE`` of one image."""
         _, classes, boxes, scores = candidates(
             scores, boxes, self.cfg.SCORE_THRESH_TEST, image_size
@@ -175,9 +173,7 @@ class ROIHeads(nn.Module):
             if len(target.boxes):
                 classes = torch.where(label == 1, target.classes[index], classes)
             classes[label == -1] = -1
-            pick = sample(
-                classes, cfg.BATCH_SIZE_PER_IMAGE, cfg.POSITIVE_FRACTION, cfg.NUM_CLASSES
-            )
+            pick = sample(classes, cfg.BATCH_SIZE_PER_IMAGE, cfg.POSITIVE_FRACTION, cfg.NUM_CLASSES)
             truth = target.boxes[index[pick]] if len(target.boxes) else boxes[pick]
             chosen.append((boxes[pick], classes[pick], truth))
         return chosen

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn import boxes as box
 from detectron2_patch.rcnn.anchors import Anchors
 from detectron2_patch.rcnn.layers import init_normal
 from detectron2_patch.rcnn.matching import match, sample
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals, Targets
+from detectron2_patch.settings.levels import LEVELS
 
 
 class RPNHead(nn.Module):

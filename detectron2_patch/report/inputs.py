@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detectron2_patch.analysis.key_levels import KIND
 from detectron2_patch.errors import InputError
-from detectron2_patch.keylevels import KIND
-from detectron2_patch.ratios import LEVELS, SCOPES
-from detectron2_patch.results import load_file, result_files
+from detectron2_patch.results.file import load_file, result_files
+from detectron2_patch.settings.levels import LEVELS, SCOPES
 
 ESTIMATES = ("alone", "with_others", "shapley")
 
@@ -74,17 +74,22 @@ def _key_levels(file: Path) -> dict[str, Any] | None:
         return None  # load_file says what is wrong
     if not isinstance(data, dict) or data.get("kind") != KIND:
         return None
-    if not (_is_analysis(data.get("scopes")) and "engine" in data
-            and all(isinstance(data.get(key), dict) for key in ("dataset", "weights", "key"))):
-        raise InputError(f"{file} is no whole key-level analysis; make it again with "
-                         "tools/key_levels.py")
+    if not (
+        _is_analysis(data.get("scopes"))
+        and "engine" in data
+        and all(isinstance(data.get(key), dict) for key in ("dataset", "weights", "key"))
+    ):
+        raise InputError(
+            f"{file} is no whole key-level analysis; make it again with tools/key_levels.py"
+        )
     return data
 
 
 def _is_analysis(scopes: Any) -> bool:
     try:
         return all(
-            scope in SCOPES and level in LEVELS
+            scope in SCOPES
+            and level in LEVELS
             and all(_is_estimate(estimates[name]) for name in ESTIMATES)
             for scope, metrics in scopes.items()
             for levels in metrics.values()

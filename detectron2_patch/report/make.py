@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2_patch.analysis.key_levels import key_levels
 from detectron2_patch.errors import InputError
-from detectron2_patch.keylevels import key_levels
 from detectron2_patch.report import page
 from detectron2_patch.report.figures import NAMES, draw_all, style
 from detectron2_patch.report.inputs import Inputs, read_inputs
@@ -39,8 +39,11 @@ def make_report(paths: Sequence[str], output: str) -> Path:
         if len(groups) == 1:
             _write_group(groups[0], inputs, folder)
         else:
-            logger.warning("the results are mixed, %d reports: %s", len(groups),
-                           "; ".join(group.name for group in groups))
+            logger.warning(
+                "the results are mixed, %d reports: %s",
+                len(groups),
+                "; ".join(group.name for group in groups),
+            )
             names = folder_names(groups)
             for group, name in zip(groups, names):
                 _write_group(group, inputs, folder / name)
@@ -70,8 +73,13 @@ def _write_group(group: Group, inputs: Inputs, folder: Path) -> None:
         for suffix in ("png", "svg"):
             (folder / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
     size = page.write_page(group, figures, absent, inputs.skipped, drawn, folder / "index.html")
-    logger.info("%s: %d results, %d figures, page of %.1f MB", group.name, len(group.records),
-                len(figures), size / 1e6)
+    logger.info(
+        "%s: %d results, %d figures, page of %.1f MB",
+        group.name,
+        len(group.records),
+        len(figures),
+        size / 1e6,
+    )
 
 
 def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
@@ -86,9 +94,13 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
         if any(scope in one["scopes"] for one in analyses):
             continue
         try:
-            analyses.append(key_levels(
-                result for result in inputs.results
-                if result["setting"]["scope"] == scope and identify(result) == group.identity))
+            analyses.append(
+                key_levels(
+                    result
+                    for result in inputs.results
+                    if result["setting"]["scope"] == scope and identify(result) == group.identity
+                )
+            )
         except InputError:  # not every combination was evaluated, which the report says
             pass
     for part, found in merged.items():
@@ -100,7 +112,10 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
 def _tells_of(analysis: Mapping[str, Any], group: Group) -> bool:
     name, digest, _, sha256, _, engine = identify({"config": None, **analysis})
     return (name, digest, sha256, engine) == (
-        *group.identity[:2], group.identity[3], group.identity[5])
+        *group.identity[:2],
+        group.identity[3],
+        group.identity[5],
+    )
 
 
 def _unmatched(inputs: Inputs, groups: Sequence[Group]) -> list[str]:

@@ -19,8 +19,6 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from detectron2_patch.files import atomic_write
-from detectron2_patch.ratios import LEVELS, MAX
 from detectron2_patch.report.figures.style import Figure, show
 from detectron2_patch.report.records import (
     FP32,
@@ -31,6 +29,8 @@ from detectron2_patch.report.records import (
     pareto_front,
     ratio_values,
 )
+from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.utils.files import atomic_write
 
 _CLASS = "AP-"
 
@@ -74,15 +74,19 @@ def write_contents(
         f"{len(group.records):,} results</li>"
         for group, name in zip(groups, names)
     )
-    body = ("<p>These results can't be compared with one another: they differ in dataset, weights, "
-            f"configuration or engine. Each has a report of its own:</p><ul>{links}</ul>"
-            + _list("Left out", skipped))
-    text = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            f'img-src data:; style-src {_hash(_asset("page.css"))}">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            '<link rel="icon" href="data:,"><title>Reports</title>'
-            f'<style>{_asset("page.css")}</style></head><body><h1>Reports</h1>{body}</body></html>\n')
+    body = (
+        "<p>These results can't be compared with one another: they differ in dataset, weights, "
+        f"configuration or engine. Each has a report of its own:</p><ul>{links}</ul>"
+        + _list("Left out", skipped)
+    )
+    text = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        f'img-src data:; style-src {_hash(_asset("page.css"))}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,"><title>Reports</title>'
+        f"<style>{_asset('page.css')}</style></head><body><h1>Reports</h1>{body}</body></html>\n"
+    )
     _write(text, path)
 
 
@@ -97,8 +101,10 @@ def page_data(group: Group) -> dict[str, Any]:
     front = {id(record) for record in pareto_front(group)}
     return {
         "levels": LEVELS,
-        "values": {level: [_ratio(value) for value in values]
-                   for level, values in ratio_values(records).items()},
+        "values": {
+            level: [_ratio(value) for value in values]
+            for level, values in ratio_values(records).items()
+        },
         "shares": {level: _shares(records, i) for i, level in enumerate(LEVELS)},
         "scopes": scopes,
         "metrics": METRICS,
@@ -115,8 +121,10 @@ def page_data(group: Group) -> dict[str, Any]:
             **{metric: [r.metrics.get(metric) for r in records] for metric in METRICS},
             "bytes": [r.bytes for r in records],
             "smaller": [r.smaller for r in records],
-            "kept": [sum(r.sent.values()) / sum(r.full.values()) if r.sent and r.full else None
-                     for r in records],
+            "kept": [
+                sum(r.sent.values()) / sum(r.full.values()) if r.sent and r.full else None
+                for r in records
+            ],
             "bits_per_pixel": [r.bits_per_pixel for r in records],
         },
         "classes": _classes(group),
@@ -126,8 +134,11 @@ def page_data(group: Group) -> dict[str, Any]:
 def _shares(records: Sequence[Record], index: int) -> dict[str, float]:
     """Ratio to the share of a level's elements that it keeps, where a result tells."""
     level = LEVELS[index]
-    return {_ratio(r.ratios[index]): r.sent[level] / r.full[level]
-            for r in records if r.plain and r.sent and r.full and r.full[level]}
+    return {
+        _ratio(r.ratios[index]): r.sent[level] / r.full[level]
+        for r in records
+        if r.plain and r.sent and r.full and r.full[level]
+    }
 
 
 def _classes(group: Group) -> dict[str, Any]:
@@ -138,19 +149,32 @@ def _classes(group: Group) -> dict[str, Any]:
     scope = group.scopes[-1]
     worst = [_worst_alone(group, scope, i) for i in range(len(LEVELS))]
     head = ["class", "clean AP"]
-    head += [f"{level.upper()} at {_ratio(r.ratios[i]) if r else '–'}"
-             for i, (level, r) in enumerate(zip(LEVELS, worst))]
+    head += [
+        f"{level.upper()} at {_ratio(r.ratios[i]) if r else '–'}"
+        for i, (level, r) in enumerate(zip(LEVELS, worst))
+    ]
     names = [key for key in clean.metrics if key.startswith(_CLASS)]
-    rows = [[name[len(_CLASS):], clean.metrics[name],
-             *(r and group.drop(r, name) for r in worst)] for name in names]
-    return {"head": head, "rows": rows,
-            "note": "Points of AP that each class loses when one level is damaged alone, scope "
-            f"{scope}."}
+    rows = [
+        [name[len(_CLASS) :], clean.metrics[name], *(r and group.drop(r, name) for r in worst)]
+        for name in names
+    ]
+    return {
+        "head": head,
+        "rows": rows,
+        "note": "Points of AP that each class loses when one level is damaged alone, scope "
+        f"{scope}.",
+    }
 
 
 def _worst_alone(group: Group, scope: str, index: int) -> Record | None:
-    alone = [r for r in group.records if r.plain and r.scope == scope and r.ratios[index] > 1
-             and all(ratio == 1 for i, ratio in enumerate(r.ratios) if i != index)]
+    alone = [
+        r
+        for r in group.records
+        if r.plain
+        and r.scope == scope
+        and r.ratios[index] > 1
+        and all(ratio == 1 for i, ratio in enumerate(r.ratios) if i != index)
+    ]
     return max(alone, key=lambda record: record.ratios[index], default=None)
 
 
@@ -161,14 +185,20 @@ def _ratio(ratio: float) -> str:
 def _facts(group: Group) -> str:
     clean = group.clean
     facts = [
-        ("Dataset", group.dataset if group.images is None
-         else f"{group.dataset}, {group.images:,} images"),
+        (
+            "Dataset",
+            group.dataset if group.images is None else f"{group.dataset}, {group.images:,} images",
+        ),
         ("Model", f"{group.model}, weights {group.weights}"),
         ("Engine", group.engine),
         ("Scopes", " and ".join(group.scopes)),
         ("Results", f"{len(group.records):,}"),
-        ("Clean pyramid", "no result" if clean is None else ", ".join(
-            f"{metric} {show(clean.metrics.get(metric))}" for metric in METRICS)),
+        (
+            "Clean pyramid",
+            "no result"
+            if clean is None
+            else ", ".join(f"{metric} {show(clean.metrics.get(metric))}" for metric in METRICS),
+        ),
     ]
     return "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in facts)
 
@@ -187,11 +217,13 @@ def _figure(figure: Figure, paths: Sequence[Path]) -> str:
 
 def _notes(group: Group, absent: Sequence[str], skipped: Sequence[str]) -> str:
     return (
-        "<p>AP is COCO's, in percent; small objects have less than 32² pixels, large ones more than "
-        "96². A level at ratio 4 keeps a sixteenth of its elements; max leaves one. Bytes are what "
+        "<p>AP is COCO's, in percent; small objects have less than 32² pixels, large ones more "
+        "than 96². A level at ratio 4 keeps a sixteenth of its elements; max leaves one. Bytes are what "
         "the results counted, or 4 for each element. <code>results.csv</code> has it all as a "
         "table.</p>"
-        + _list("Remarks", group.notes) + _list("Not drawn", absent) + _list("Left out", skipped)
+        + _list("Remarks", group.notes)
+        + _list("Not drawn", absent)
+        + _list("Left out", skipped)
     )
 
 
@@ -206,13 +238,21 @@ def _fill(*, title: str, data: Mapping[str, Any], **parts: str) -> str:
     plot_css, css = _asset("uPlot.min.css"), _asset("page.css")
     plot_js, js = _asset("uPlot.iife.min.js"), _asset("explorer.js")
     plot_js = f"/* uPlot; its licence:\n{_asset('uPlot-LICENSE')}*/\n{plot_js}"
-    policy = ("default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-              f"script-src {_hash(plot_js)} {_hash(js)}; style-src {_hash(plot_css)} {_hash(css)}")
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"script-src {_hash(plot_js)} {_hash(js)}; style-src {_hash(plot_css)} {_hash(css)}"
+    )
     # "<" can't end the script element that holds the data
     numbers = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return Template(_asset("page.html")).substitute(
-        title=escape(title), policy=policy, data=numbers, plot_css=plot_css, css=css,
-        plot_js=plot_js, js=js, **parts,
+        title=escape(title),
+        policy=policy,
+        data=numbers,
+        plot_css=plot_css,
+        css=css,
+        plot_js=plot_js,
+        js=js,
+        **parts,
     )
 
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from detectron2_patch.labels import is_plain, setting_label
-from detectron2_patch.plain import digest
-from detectron2_patch.ratios import LEVELS, MAX, SCOPES
+from detectron2_patch.settings.labels import is_plain, setting_label
+from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+from detectron2_patch.utils.json_values import digest
 
 METRICS = ("AP", "APs", "APm", "APl")
 WIRE = LEVELS[:4]  # P6 is made from P5: the full pyramid on a wire is P2 to P5
@@ -126,8 +126,14 @@ def identify(result: Mapping[str, Any]) -> tuple:
     """What two results have to share to be compared: data, weights, configuration, engine."""
     dataset, weights = result["dataset"] or {}, result["weights"] or {}
     config = result.get("config") or {}
-    return (dataset.get("name"), dataset.get("digest"), dataset.get("image_count"),
-            weights.get("sha256"), config.get("digest"), result["engine"])
+    return (
+        dataset.get("name"),
+        dataset.get("digest"),
+        dataset.get("image_count"),
+        weights.get("sha256"),
+        config.get("digest"),
+        result["engine"],
+    )
 
 
 def _new_group(result: Mapping[str, Any], identity: tuple) -> Group:
@@ -154,8 +160,10 @@ def _differences(doubles: Sequence[tuple[Record, Record]]) -> list[str]:
     if not gaps:
         return []
     gap, widest = max(gaps, key=lambda pair: pair[0])
-    return [f"{len(gaps)} settings have two results that differ in AP, by {gap:.2g} points at most "
-            f"({widest.label}, scope {widest.scope}); the first one read is shown"]
+    return [
+        f"{len(gaps)} settings have two results that differ in AP, by {gap:.2g} points at most "
+        f"({widest.label}, scope {widest.scope}); the first one read is shown"
+    ]
 
 
 def make_record(result: Mapping[str, Any]) -> Record:
@@ -209,8 +217,7 @@ def _number(value: Any) -> int | float | None:
 
 def pareto_front(group: Group) -> list[Record]:
     """The records that no other one beats in both bytes and AP, by rising bytes."""
-    known = [r for r in group.records
-             if r.bytes is not None and r.metrics.get("AP") is not None]
+    known = [r for r in group.records if r.bytes is not None and r.metrics.get("AP") is not None]
     front: list[Record] = []
     for record in sorted(known, key=lambda r: (r.bytes, -r.metrics["AP"], r.label)):
         if not front or record.metrics["AP"] > front[-1].metrics["AP"]:

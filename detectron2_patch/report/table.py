@@ -10,14 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation import OVERALL
-from detectron2_patch.files import atomic_write
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.report.records import METRICS, Group, Record, make_groups
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.utils.files import atomic_write
 
 _FIRST = ("dataset", "images", "model", "weights", "engine", "scope", *LEVELS, "setting", *OVERALL)
-_LAST = ("elements_sent", "elements_full", "bytes", "times_smaller", "bits_per_pixel",
-         *(f"drop_{metric}" for metric in METRICS), "drop_AP_percent")  # fmt: skip
+_LAST = (
+    "elements_sent",
+    "elements_full",
+    "bytes",
+    "times_smaller",
+    "bits_per_pixel",
+    *(f"drop_{metric}" for metric in METRICS),
+    "drop_AP_percent",
+)
 
 
 def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -83,12 +90,16 @@ def read_table(path: str | os.PathLike):
     try:
         import pandas
     except ImportError as error:
-        raise InputError("read_table needs pandas, which isn't installed; "
-                         "pip install pandas") from error
+        raise InputError(
+            "read_table needs pandas, which isn't installed; pip install pandas"
+        ) from error
     from detectron2_patch.report.inputs import read_inputs
 
     rows = make_rows(make_groups(read_inputs([Path(path)]).results))
     frame = pandas.DataFrame(rows)
-    numbers = [name for name in frame.columns
-               if name not in ("dataset", "model", "weights", "engine", "scope", "setting")]
+    numbers = [
+        name
+        for name in frame.columns
+        if name not in ("dataset", "model", "weights", "engine", "scope", "setting")
+    ]
     return frame.astype({name: "float64" for name in numbers})

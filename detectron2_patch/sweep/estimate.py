@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation import CocoEvaluator
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.evaluation.bootstrap import Bootstrap
+from detectron2_patch.evaluation.coco import CocoEvaluator
+from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep.onepass import Detected, OnePass
 from detectron2_patch.sweep.plan import Plan
 from detectron2_patch.sweep.spool import encode
@@ -44,13 +44,20 @@ def announce(sweep: Sweep, plan: Plan) -> None:
     needed = len(encode([0], [found], np.zeros((2, 0)))) * len(images) + results
     logger.info(
         "%d settings from %d treatments of single levels, on %d images: about %s, and %s of disk, "
-        "of which %s stay", len(plan.settings), sum(map(len, plan.treatments.values())),
-        len(images), _duration(seconds), _size(needed), _size(results),
-    )  # fmt: skip
+        "of which %s stay",
+        len(plan.settings),
+        sum(map(len, plan.treatments.values())),
+        len(images),
+        _duration(seconds),
+        _size(needed),
+        _size(results),
+    )
     free = shutil.disk_usage(sweep.folder).free
     if needed > free:
-        raise InputError(f"{sweep.folder} has {_size(free)} free and the sweep needs about "
-                         f"{_size(needed)}; make room, or choose another --results-dir")
+        raise InputError(
+            f"{sweep.folder} has {_size(free)} free and the sweep needs about "
+            f"{_size(needed)}; make room, or choose another --results-dir"
+        )
 
 
 def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
@@ -63,9 +70,11 @@ def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     else:
         free = _free_memory()
     if needed > free:
-        raise InputError(f"the maps of a batch under {len(kept)} treatments take {_size(needed)} "
-                         f"of memory and {_size(free)} are free; ask for fewer settings at a time"
-                         + (", or a smaller --batch-size" if sweep.batch_size > 1 else ""))
+        raise InputError(
+            f"the maps of a batch under {len(kept)} treatments take {_size(needed)} "
+            f"of memory and {_size(free)} are free; ask for fewer settings at a time"
+            + (", or a smaller --batch-size" if sweep.batch_size > 1 else "")
+        )
 
 
 def _free_memory() -> float:

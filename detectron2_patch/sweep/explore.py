@@ -1,8 +1,8 @@
 """Which settings to evaluate next, when the smallest payload is looked for.
 
 A setting chooses one candidate for each level. That each level costs its own bytes is exact; that
-the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone, and on
-all levels alike; then, for every price of a byte, the setting that the guess likes best; then the
+the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone, and
+on all levels alike; then, for every price of a byte, the setting that the guess likes best; then the
 neighbours of the best ones found, until nothing improves.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.search import BYTES, Point, front, level_cost
-from detectron2_patch.sweep.settings import Treatments
-from detectron2_patch.treatments import CLEAN, Sent, setting_from_json
-from detectron2_patch.words import restored
+from detectron2_patch.analysis.search import BYTES, Point, front, level_cost
+from detectron2_patch.settings.grids import Treatments
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.parsing import restored
+from detectron2_patch.settings.treatments import CLEAN, Sent, setting_from_json
 
 # Of each level what may be sent of it, or None: nothing. P6 is made of the P5 that was received.
 Choice = tuple[Sent | None, ...]
@@ -67,10 +67,12 @@ class Space:
         losses = np.concatenate([loss for _, loss in gain.values()])
         scale = max(losses.max(), 1e-9) / costs.max()
         for price in scale * np.logspace(-3, 3, _PRICES):
-            found.append(tuple(
-                self.candidates[level][int(np.argmin(loss + price * cost))]
-                for level, (cost, loss) in gain.items()
-            ))
+            found.append(
+                tuple(
+                    self.candidates[level][int(np.argmin(loss + price * cost))]
+                    for level, (cost, loss) in gain.items()
+                )
+            )
         return self._made(found)
 
     def around(self, points: Sequence[Point], limit: float) -> list[Treatments]:
@@ -83,8 +85,9 @@ class Space:
         order = {level: np.argsort(cost, kind="stable") for level, (cost, _) in gain.items()}
         mine = [(point, choice) for point in points if (choice := self._choice(point)) is not None]
         choices = {id(point): choice for point, choice in mine}
-        near = sorted(front([point for point, _ in mine]),
-                      key=lambda point: abs(point.drop - limit))
+        near = sorted(
+            front([point for point, _ in mine]), key=lambda point: abs(point.drop - limit)
+        )
         found: list[Choice] = []
         for point in near[:_NEIGHBOURS_OF]:
             found += self._neighbours(choices[id(point)], order)
@@ -123,8 +126,9 @@ class Space:
     def _choice(self, point: Point) -> Choice | None:
         """The choice that a point is; None where it isn't of this space."""
         treatments = setting_from_json(point.result["setting"])
-        choice = tuple(one if isinstance(one := treatments[level], Sent) else None
-                       for level in self.levels)
+        choice = tuple(
+            one if isinstance(one := treatments[level], Sent) else None for level in self.levels
+        )
         if all(one is None for one in choice):
             return None
         return choice if self.treatments(choice) == tuple(treatments.values()) else None
@@ -136,6 +140,7 @@ class Space:
 
 def restore_with(words: Sequence[str]):
     """What makes treatments of sent levels: the others as ``words`` say, P6 of P5."""
+
     def make(sent: Mapping[str, Sent]) -> Treatments:
         treatments = restored(sent, words)
         return tuple(treatments[level] for level in LEVELS)

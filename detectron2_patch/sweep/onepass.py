@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.fitted import Fitted
-from detectron2_patch.payload import sent_elements
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.codec.fitted import Fitted
+from detectron2_patch.codec.payload import sent_elements
+from detectron2_patch.codec.transmission import Channel
 from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.treatments import sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import POOLED, Plan
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress
-from detectron2_patch.transmission import Channel
-from detectron2_patch.treatments import sources_of
 
 _ROWS = 2048  # boxes through the box head at a time: bounds its memory
 
@@ -103,12 +103,15 @@ class OnePass:
         }
         # what others are restored from is kept, too, while a batch is at work
         self.sources = {
-            source for level, t in self.lists
+            source
+            for level, t in self.lists
             for source in list(sources_of(level, plan.treatments[level][t]))[1:]
         }
         # in scope rpn nothing is saved, and no bytes are counted
         self.counted = {
-            key for setting in plan.settings if setting.scope == "pyramid"
+            key
+            for setting in plan.settings
+            if setting.scope == "pyramid"
             for key in setting.by_level().items()
         }
 
@@ -130,15 +133,19 @@ class OnePass:
             with self.timed("rpn"):
                 proposals.append(
                     self.engine.level_proposals(batch, level, treated)
-                    if (level, t) in self.read_by_rpn else None
+                    if (level, t) in self.read_by_rpn
+                    else None
                 )
             if (level, t) in self.read_by_box_head:
                 maps[level, t] = treated
         del channel.maps
         detected = [
             self._image(
-                number, maps, [found and found[number] for found in proposals],
-                batch.image_sizes[number], one.image_size,
+                number,
+                maps,
+                [found and found[number] for found in proposals],
+                batch.image_sizes[number],
+                one.image_size,
             )
             for number, one in enumerate(inputs)
         ]
@@ -148,7 +155,9 @@ class OnePass:
         with self.timed("merge"):
             proposed = self._gather(proposals)
             prefixes = prefix_lengths(
-                proposed.list_of[proposed.by_order], len(self.lists), self.choices,
+                proposed.list_of[proposed.by_order],
+                len(self.lists),
+                self.choices,
                 self.engine.post_nms_topk,
             )[self.plan.merge_of]
             row, treatment = self._needed(proposed, prefixes)
@@ -157,8 +166,15 @@ class OnePass:
         )
         with self.timed("suppress"):
             return self._select(
-                proposed, prefixes, row[pair], treatment[pair], classes, boxes, scores,
-                network_size, image_size,
+                proposed,
+                prefixes,
+                row[pair],
+                treatment[pair],
+                classes,
+                boxes,
+                scores,
+                network_size,
+                image_size,
             )
 
     def _gather(self, proposals: list) -> _Proposed:
@@ -223,8 +239,9 @@ class OnePass:
             for i, group in zip(firsts, rois.split(counts))
         ]
 
-    def _select(self, proposed, prefixes, row, treatment, classes, boxes, scores, network_size,
-                image_size) -> Detected:
+    def _select(
+        self, proposed, prefixes, row, treatment, classes, boxes, scores, network_size, image_size
+    ) -> Detected:
         """Suppress within each class, cut, and take the boxes to the image's pixels."""
         tie = proposed.order[row] * self.engine.num_classes + classes
         order = np.lexsort((tie, -scores))
@@ -233,9 +250,7 @@ class OnePass:
         members = self._members(proposed, prefixes, row, treatment)
         for kind in np.unique(classes):
             of_kind = np.flatnonzero(classes == kind)
-            members[of_kind] = suppress(
-                boxes[of_kind], members[of_kind], self.engine.nms_threshold
-            )
+            members[of_kind] = suppress(boxes[of_kind], members[of_kind], self.engine.nms_threshold)
         members = keep_best(members, len(self.plan.settings), self.engine.detections_per_image)
         boxes = to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from detectron2_patch import distributed
-from detectron2_patch.bootstrap import has_replicates
 from detectron2_patch.errors import InputError
-from detectron2_patch.plain import digest
-from detectron2_patch.results import load_results, result_name
-from detectron2_patch.sweep.settings import Setting
+from detectron2_patch.evaluation.bootstrap import has_replicates
+from detectron2_patch.results.file import load_results
+from detectron2_patch.results.identity import result_name
+from detectron2_patch.settings.grids import Setting
 from detectron2_patch.sweep.task import CHUNK, Sweep
+from detectron2_patch.utils import distributed
+from detectron2_patch.utils.json_values import digest
 
 MACHINE = ("python", "platform", "device")  # versions that may differ between equal results
 
@@ -37,14 +38,17 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}; choose a "
-                         "--results-dir that can be written") from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}; choose a "
+            "--results-dir that can be written"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"{folder} is in use by another sweep; wait for it, or give another "
-                             "--results-dir") from error
+            raise InputError(
+                f"{folder} is in use by another sweep; wait for it, or give another --results-dir"
+            ) from error
         yield
 
 
@@ -52,11 +56,18 @@ def identity(sweep: Sweep) -> str:
     """What a spool's bits depend on: everything but the arguments and the clock."""
     blank = sweep.blank(sweep.settings[0])
     versions = {k: v for k, v in blank["versions"].items() if k not in MACHINE}
-    return digest([
-        [sweep.blank(one)["setting"] for one in sweep.settings],
-        blank["dataset"]["digest"], blank["weights"]["sha256"], blank["config"]["digest"],
-        blank["engine"], versions, sweep.batch_size, CHUNK,
-    ])
+    return digest(
+        [
+            [sweep.blank(one)["setting"] for one in sweep.settings],
+            blank["dataset"]["digest"],
+            blank["weights"]["sha256"],
+            blank["config"]["digest"],
+            blank["engine"],
+            versions,
+            sweep.batch_size,
+            CHUNK,
+        ]
+    )
 
 
 def find_pending(sweep: Sweep) -> list[Setting]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.sweep.settings import Setting
-from detectron2_patch.treatments import CLEAN, Treatment
+from detectron2_patch.settings.grids import Setting
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.treatments import CLEAN, Treatment
 
 POOLED = LEVELS[:4]  # P2 … P5: the maps that the box head pools from
 
@@ -53,6 +53,4 @@ def make_plan(settings: Sequence[Setting]) -> Plan:
         if level in POOLED:
             box.append(np.where(honest, rpn[-1], number.get(CLEAN, -1)))
     merges, merge_of = np.unique(np.stack(rpn, axis=1), axis=0, return_inverse=True)
-    return Plan(
-        tuple(settings), treatments, merges, merge_of.reshape(-1), np.stack(box, axis=1)
-    )
+    return Plan(tuple(settings), treatments, merges, merge_of.reshape(-1), np.stack(box, axis=1))

@@ -16,22 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from detectron2_patch import distributed, pipeline
-from detectron2_patch.bootstrap import Bootstrap
+from detectron2_patch import pipeline
+from detectron2_patch.codec.payload import Traffic, make_payload, sent_bits, weigh_images
+from detectron2_patch.codec.transmission import side_bytes
 from detectron2_patch.errors import InputError
-from detectron2_patch.payload import Traffic, make_payload, sent_bits, weigh_images
-from detectron2_patch.progress import progress
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.results import write_result
+from detectron2_patch.evaluation.bootstrap import Bootstrap
+from detectron2_patch.results.file import write_result
+from detectron2_patch.settings.grids import Setting
+from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep.estimate import announce
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.pending import find_pending, identity, locked
 from detectron2_patch.sweep.plan import Plan, make_plan
 from detectron2_patch.sweep.score import score
-from detectron2_patch.sweep.settings import Setting
 from detectron2_patch.sweep.spool import GROUP, Spool
 from detectron2_patch.sweep.task import Sweep, make_batches, make_chunks
-from detectron2_patch.transmission import side_bytes
+from detectron2_patch.utils import distributed
+from detectron2_patch.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 _WRITERS = 8  # threads that write results
@@ -58,8 +59,12 @@ class Done:
         if parts is None:
             return None
         seconds = sum((part.seconds for part in parts), Counter())
-        return Done(sum(part.written for part in parts), seconds,
-                    sum(part.rows for part in parts), self.skipped)
+        return Done(
+            sum(part.written for part in parts),
+            seconds,
+            sum(part.rows for part in parts),
+            self.skipped,
+        )
 
 
 def run(sweep: Sweep) -> Done | None:
@@ -98,8 +103,13 @@ def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
     bootstrap = Bootstrap(sweep.dataset, sweep.replicates) if sweep.replicates else None
     for setting in progress(pending, unit="setting", desc="sweep", disable=distributed.rank() > 0):
         found = pipeline.evaluate(
-            sweep.engine, sweep.dataset, setting.by_level(), setting.scope, sweep.readers,
-            sweep.fitted, bootstrap,
+            sweep.engine,
+            sweep.dataset,
+            setting.by_level(),
+            setting.scope,
+            sweep.readers,
+            sweep.fitted,
+            bootstrap,
         )
         if found is not None:
             result = sweep.describe(setting, found.results, found.payload, found.seconds)
@@ -151,8 +161,9 @@ def _detect(
     missing = distributed.share([n for n in range(len(chunks)) if not spool.has(n)])
     paths = [sweep.dataset.image_path(image) for number in missing for image in chunks[number]]
     loaded = iter(sweep.engine.read_all(paths, sweep.readers)) if paths else iter(())
-    with progress(total=len(paths), unit="image", desc="one pass",
-                  disable=distributed.rank() > 0) as bar:
+    with progress(
+        total=len(paths), unit="image", desc="one pass", disable=distributed.rank() > 0
+    ) as bar:
         for number in missing:
             with one_pass.timed("images"):
                 inputs = [next(loaded) for _ in chunks[number]]
@@ -177,8 +188,9 @@ def _evaluate(
     if not todo:
         return 0
     processes = max(1, sweep.processes // distributed.local_world_size())
-    results = score(sweep.dataset, spool, chunks, len(plan.settings), groups, processes,
-                    sweep.replicates)
+    results = score(
+        sweep.dataset, spool, chunks, len(plan.settings), groups, processes, sweep.replicates
+    )
     before = time.perf_counter()
     # Files are on the disk before they take their names; threads wait for it together.
     with (

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectron2_patch.bootstrap import Bootstrap
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.evaluation.bootstrap import Bootstrap
+from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.sweep.spool import GROUP, Spool, by_image, group_name
 
 Metrics = dict[str, "float | None"]
@@ -48,8 +48,12 @@ class Scorer:
             width = max(1, min(count - len(scored), _AT_ONCE // max(self.most, 1)))
             for rows in self._rows(number, range(len(scored), len(scored) + width)):
                 self.most = max(self.most, rows.nbytes)
-                scored.append(Scored(self.evaluator.evaluate_rows(rows),
-                                     self.bootstrap and self.bootstrap.describe(rows)))
+                scored.append(
+                    Scored(
+                        self.evaluator.evaluate_rows(rows),
+                        self.bootstrap and self.bootstrap.describe(rows),
+                    )
+                )
         return scored
 
     def _rows(self, group: int, bits: Sequence[int]) -> list[np.ndarray]:
@@ -90,8 +94,13 @@ def _group(number: int, count: int) -> tuple[int, list[Scored]]:
 
 
 def score(
-    dataset: CocoDataset, spool: Spool, chunks: int, settings: int, groups: Sequence[int],
-    processes: int, replicates: int = 0,
+    dataset: CocoDataset,
+    spool: Spool,
+    chunks: int,
+    settings: int,
+    groups: Sequence[int],
+    processes: int,
+    replicates: int = 0,
 ) -> Iterator[dict[int, Scored]]:
     """A group at a time, in whatever order they are done: index of each setting to its metrics.
 
@@ -106,8 +115,10 @@ def score(
     # A thread a process: the evaluator's own threads would only get in each other's way.
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     with ProcessPoolExecutor(
-        min(processes, len(groups)), multiprocessing.get_context("spawn"),
-        initializer=_start, initargs=(dataset, spool, chunks, replicates),
+        min(processes, len(groups)),
+        multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(dataset, spool, chunks, replicates),
     ) as pool:
         try:
             for done in as_completed(pool.submit(_group, *item) for item in counts.items()):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import atomic_write
+from detectron2_patch.utils.files import atomic_write
 
 if TYPE_CHECKING:  # it imports torch, which the processes that compute AP do without
     from detectron2_patch.sweep.onepass import Detected
@@ -57,7 +57,10 @@ class Spool:
         return self._path(chunk).exists()
 
     def write(
-        self, chunk: int, image_ids: Sequence[int], found: Sequence[Detected],
+        self,
+        chunk: int,
+        image_ids: Sequence[int],
+        found: Sequence[Detected],
         counts: np.ndarray,
     ) -> None:
         """Write a chunk: its images' detections, and what ``OnePass`` counted.
@@ -85,16 +88,16 @@ class Spool:
         return self.folder / f"chunk-{chunk:06}.npz"
 
 
-def encode(
-    image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarray
-) -> bytes:
+def encode(image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarray) -> bytes:
     """The bytes of a chunk: a compressed npz."""
     arrays = {
         "image_ids": np.array(image_ids, dtype=np.int64),
         "counts": np.array([len(one.scores) for one in found], dtype=np.int64),
         "sent": counts,
-        **{name: np.concatenate([getattr(one, name) for one in found])
-           for name in ("boxes", "scores", "classes")},
+        **{
+            name: np.concatenate([getattr(one, name) for one in found])
+            for name in ("boxes", "scores", "classes")
+        },
     }
     members = np.concatenate([one.members for one in found])
     arrays.update(
@@ -116,5 +119,9 @@ def by_image(chunk: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     end = np.cumsum(chunk["counts"])
     for image_id, last, count in zip(chunk["image_ids"].tolist(), end, chunk["counts"]):
         part = slice(last - count, last)
-        yield {"image_id": image_id, "boxes": boxes[part], "scores": scores[part],
-               "classes": classes[part]}
+        yield {
+            "image_id": image_id,
+            "boxes": boxes[part],
+            "scores": scores[part],
+            "classes": classes[part],
+        }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.fitted import Fitted
-from detectron2_patch.sweep.settings import Setting
+from detectron2_patch.settings.grids import Setting
 
 CHUNK = 16  # images that are written, and after a kill repeated, together
 
@@ -73,7 +73,10 @@ def make_batches(inputs: Sequence[Any], size: int, divisor: int) -> Iterator[Seq
 
     start = 0
     for end in range(1, len(inputs) + 1):
-        if (end == len(inputs) or end - start == size
-                or padded(inputs[end]) != padded(inputs[start])):
+        if (
+            end == len(inputs)
+            or end - start == size
+            or padded(inputs[end]) != padded(inputs[start])
+        ):
             yield inputs[start:end]
             start = end

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import atomic_write
+from detectron2_patch.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 POINTER = "last_checkpoint"
@@ -55,7 +55,9 @@ def load_last(folder: Path) -> dict | None:
             f"delete {pointer} to start afresh"
         ) from error
     if missing:
-        raise InputError(f"cannot resume from {path}: it lacks {', '.join(sorted(missing))}; "
-                         f"delete {pointer} to start afresh")
+        raise InputError(
+            f"cannot resume from {path}: it lacks {', '.join(sorted(missing))}; "
+            f"delete {pointer} to start afresh"
+        )
     logger.info("resuming from %s, iteration %d", path, state["iteration"] + 1)
     return state

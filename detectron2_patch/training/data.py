@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset, training_boxes
 from detectron2_patch.data.images import (
     load_ahead,
@@ -19,6 +18,7 @@ from detectron2_patch.data.images import (
 )
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.structures import Targets
+from detectron2_patch.utils import distributed
 
 Sample = tuple[Tensor, Targets]
 
@@ -86,9 +86,7 @@ def _plan(cfg, images: list[dict], seed: int) -> Iterator[list[tuple[int, int]]]
                 buckets[wide] = []
 
 
-def load_sample(
-    cfg, dataset: CocoDataset, image: dict, generator: np.random.Generator
-) -> Sample:
+def load_sample(cfg, dataset: CocoDataset, image: dict, generator: np.random.Generator) -> Sample:
     """Read, resize to a random training size, and flip one image and its boxes."""
     pixels = read_image(dataset.image_path(image), cfg.INPUT.FORMAT)
     boxes, classes = training_boxes(dataset, image)

@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from detectron2_patch import distributed
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import atomic_write
-from detectron2_patch.progress import progress
 from detectron2_patch.training import checkpoints, solver
 from detectron2_patch.training.data import batches, check_batch
+from detectron2_patch.utils import distributed
+from detectron2_patch.utils.files import atomic_write
+from detectron2_patch.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 WINDOW = 20  # iterations between two lines of metrics.json, as detectron2 writes them
@@ -84,15 +84,22 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
     forward = _parallel(model)
     stream = batches(cfg, dataset, seed, start)
     logger.info("training on %s from iteration %d, seed %d", dataset.name, start, seed)
-    with progress(total=solver_cfg.MAX_ITER, initial=start, desc="training", unit="it",
-                  disable=distributed.rank() > 0) as bar:
+    with progress(
+        total=solver_cfg.MAX_ITER,
+        initial=start,
+        desc="training",
+        unit="it",
+        disable=distributed.rank() > 0,
+    ) as bar:
         for iteration in range(start, solver_cfg.MAX_ITER):
             rate = optimizer.param_groups[0]["lr"]
             values = _step(cfg, forward, model, optimizer, stream, seed + iteration)
             scheduler.step()
             if not math.isfinite(values["total_loss"]):
-                raise InputError(f"the loss is {values['total_loss']} at iteration {iteration}: "
-                                 f"training diverged; lower SOLVER.BASE_LR ({solver_cfg.BASE_LR})")
+                raise InputError(
+                    f"the loss is {values['total_loss']} at iteration {iteration}: "
+                    f"training diverged; lower SOLVER.BASE_LR ({solver_cfg.BASE_LR})"
+                )
             if distributed.rank() == 0:
                 metrics.add(iteration, values, rate)
             bar.set_postfix(loss=f"{values['total_loss']:.3f}", refresh=False)
@@ -112,13 +119,19 @@ def _check_processes(cfg) -> None:
         return
     check_batch(cfg)
     if cfg.SEED < 0:
-        raise InputError(f"SEED is {cfg.SEED} for {processes} processes, which have to draw the "
-                         "same batches; set SEED to 0 or more")
-    for key, norm in (("MODEL.RESNETS.NORM", cfg.MODEL.RESNETS.NORM),
-                      ("MODEL.FPN.NORM", cfg.MODEL.FPN.NORM)):
+        raise InputError(
+            f"SEED is {cfg.SEED} for {processes} processes, which have to draw the "
+            "same batches; set SEED to 0 or more"
+        )
+    for key, norm in (
+        ("MODEL.RESNETS.NORM", cfg.MODEL.RESNETS.NORM),
+        ("MODEL.FPN.NORM", cfg.MODEL.FPN.NORM),
+    ):
         if norm == "SyncBN":
-            raise InputError(f"{key} is 'SyncBN', which the built-in engine can't share between "
-                             "processes; set BN, or train with --engine detectron2")
+            raise InputError(
+                f"{key} is 'SyncBN', which the built-in engine can't share between "
+                "processes; set BN, or train with --engine detectron2"
+            )
 
 
 def _parallel(model: nn.Module) -> nn.Module:

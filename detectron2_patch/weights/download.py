@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import cache_dir
+from detectron2_patch.utils.files import cache_dir
 from detectron2_patch.weights.transfer import NETWORK_ERRORS, explain, transfer
 
 logger = logging.getLogger(__name__)

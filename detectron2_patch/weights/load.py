@@ -56,12 +56,20 @@ def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True
     if lacking:
         logger.warning(
             "%s: %d of the model's %d tensors start at random: %s",
-            path, len(lacking), len(wanted), _describe(lacking, given, wanted),
+            path,
+            len(lacking),
+            len(wanted),
+            _describe(lacking, given, wanted),
         )
     unused = [name for name in given if name not in wanted and not name.endswith(COUNTERS)]
     if unused:
-        logger.warning("%s: %d tensors have no place in the model: %s%s", path, len(unused),
-                       ", ".join(unused[:FEW]), " …" if len(unused) > FEW else "")
+        logger.warning(
+            "%s: %d tensors have no place in the model: %s%s",
+            path,
+            len(unused),
+            ", ".join(unused[:FEW]),
+            " …" if len(unused) > FEW else "",
+        )
     model.load_state_dict(fitting, strict=False)
     return lacking
 
@@ -69,7 +77,8 @@ def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True
 def _prepare(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The file's tensors under the model's names, folded norms completed."""
     tensors = {
-        name: tensor for name, tensor in tensors.items()
+        name: tensor
+        for name, tensor in tensors.items()
         if not any(derived in name for derived in DERIVED)
     }
     if not any(name in wanted for name in tensors):  # a part saved on its own
@@ -87,7 +96,9 @@ def _prepare(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str,
 def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
     parts = [
         f"{name} is {tuple(given[name].shape)} in the file and {tuple(wanted[name].shape)} in "
-        "the model" if name in given else f"{name} is missing"
+        "the model"
+        if name in given
+        else f"{name} is missing"
         for name in lacking[:FEW]
     ]
     more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from detectron2_patch.progress import progress
+from detectron2_patch.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 TRIES = 4  # in a row without a new byte
@@ -34,8 +34,12 @@ class TransferError(Exception):
 
 # TimeoutError and ConnectionError come from reading, URLError from connecting.
 NETWORK_ERRORS = (
-    TransferError, urllib.error.URLError, http.client.HTTPException, ssl.SSLError,
-    ConnectionError, TimeoutError,
+    TransferError,
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    ConnectionError,
+    TimeoutError,
 )
 
 
@@ -100,10 +104,16 @@ def _receive(address: str, partial: Path) -> None:
         if not have:
             partial.unlink(missing_ok=True)  # before the note: they belong together
             _note(partial).write_text(json.dumps([size, _validator(response)]), encoding="utf-8")
-        with open(partial, "ab") as file, progress(
-            total=size, initial=have, desc=f"fetching {_file_name(address)}", unit="B",
-            unit_scale=True,
-        ) as bar:
+        with (
+            open(partial, "ab") as file,
+            progress(
+                total=size,
+                initial=have,
+                desc=f"fetching {_file_name(address)}",
+                unit="B",
+                unit_scale=True,
+            ) as bar,
+        ):
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))

@@ -60,17 +60,20 @@ def test_detectron2_reads_the_projects_configurations(path):
     assert dict(key_values(theirs)) == dict(key_values(load_cfg(path)))
 
 
-overrides = st.fixed_dictionaries({}, optional={
-    "MODEL.RPN.NMS_THRESH": st.floats(0, 1),
-    "MODEL.ROI_HEADS.NUM_CLASSES": st.integers(1, 500),
-    "MODEL.RESNETS.STRIDE_IN_1X1": st.booleans(),
-    "MODEL.RESNETS.NORM": st.sampled_from(["BN", "FrozenBN", ""]),
-    "INPUT.MIN_SIZE_TRAIN": st.lists(st.integers(1, 999), min_size=1).map(tuple),
-    "MODEL.ANCHOR_GENERATOR.SIZES": st.lists(
-        st.lists(st.floats(1, 600), min_size=2, max_size=2), min_size=5, max_size=5
-    ),
-    "SOLVER.WEIGHT_DECAY_BIAS": st.none(),
-})
+overrides = st.fixed_dictionaries(
+    {},
+    optional={
+        "MODEL.RPN.NMS_THRESH": st.floats(0, 1),
+        "MODEL.ROI_HEADS.NUM_CLASSES": st.integers(1, 500),
+        "MODEL.RESNETS.STRIDE_IN_1X1": st.booleans(),
+        "MODEL.RESNETS.NORM": st.sampled_from(["BN", "FrozenBN", ""]),
+        "INPUT.MIN_SIZE_TRAIN": st.lists(st.integers(1, 999), min_size=1).map(tuple),
+        "MODEL.ANCHOR_GENERATOR.SIZES": st.lists(
+            st.lists(st.floats(1, 600), min_size=2, max_size=2), min_size=5, max_size=5
+        ),
+        "SOLVER.WEIGHT_DECAY_BIAS": st.none(),
+    },
+)
 
 
 @given(overrides)
@@ -189,8 +192,17 @@ def test_what_only_training_reads_matters_only_there(key):
     "opts, named",
     [
         (["MODEL.RESNETS.DEPTH", "18"], "RES2_OUT_CHANNELS"),
-        (["MODEL.RESNETS.DEPTH", "34", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
-          "MODEL.RESNETS.NUM_GROUPS", "2"], "NUM_GROUPS"),
+        (
+            [
+                "MODEL.RESNETS.DEPTH",
+                "34",
+                "MODEL.RESNETS.RES2_OUT_CHANNELS",
+                "64",
+                "MODEL.RESNETS.NUM_GROUPS",
+                "2",
+            ],
+            "NUM_GROUPS",
+        ),
         (["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", "40"], "MODEL.FPN.NORM"),
     ],
 )
@@ -206,13 +218,23 @@ def test_every_listed_key_exists():
 
 def test_relevant_keys_tell_evaluations_apart_and_no_more():
     base = result_relevant(load_cfg(R50))
-    for key, value in [("SOLVER.BASE_LR", "0.1"), ("OUTPUT_DIR", "x"), ("MODEL.DEVICE", "cpu"),
-                       ("INPUT.MIN_SIZE_TRAIN", "(1,)"), ("MODEL.WEIGHTS", "x.pth"),
-                       ("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "7"), ("DATALOADER.NUM_WORKERS", "0")]:
+    for key, value in [
+        ("SOLVER.BASE_LR", "0.1"),
+        ("OUTPUT_DIR", "x"),
+        ("MODEL.DEVICE", "cpu"),
+        ("INPUT.MIN_SIZE_TRAIN", "(1,)"),
+        ("MODEL.WEIGHTS", "x.pth"),
+        ("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "7"),
+        ("DATALOADER.NUM_WORKERS", "0"),
+    ]:
         assert result_relevant(load_cfg(R50, [key, value])) == base, key
-    for key, value in [("MODEL.RPN.NMS_THRESH", "0.6"), ("INPUT.MIN_SIZE_TEST", "640"),
-                       ("TEST.DETECTIONS_PER_IMAGE", "50"), ("MODEL.FPN.OUT_CHANNELS", "64"),
-                       ("MODEL.RPN.PRE_NMS_TOPK_TEST", "7")]:
+    for key, value in [
+        ("MODEL.RPN.NMS_THRESH", "0.6"),
+        ("INPUT.MIN_SIZE_TEST", "640"),
+        ("TEST.DETECTIONS_PER_IMAGE", "50"),
+        ("MODEL.FPN.OUT_CHANNELS", "64"),
+        ("MODEL.RPN.PRE_NMS_TOPK_TEST", "7"),
+    ]:
         assert result_relevant(load_cfg(R50, [key, value])) != base, key
     assert yaml.safe_dump(base)
 

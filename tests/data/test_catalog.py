@@ -15,11 +15,15 @@ def put_coco(root, folder="val2017", json_file="instances_val2017.json"):
     (root / "coco" / folder).mkdir(parents=True)
     (root / "coco" / folder / "1.jpg").write_bytes(b"1")
     (root / "coco" / "annotations").mkdir()
-    (root / "coco" / "annotations" / json_file).write_text(json.dumps({
-        "images": [{"id": 1, "file_name": "1.jpg", "width": 8, "height": 8}],
-        "annotations": [],
-        "categories": [{"id": 3, "name": "car"}],
-    }))  # fmt: skip
+    (root / "coco" / "annotations" / json_file).write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "1.jpg", "width": 8, "height": 8}],
+                "annotations": [],
+                "categories": [{"id": 3, "name": "car"}],
+            }
+        )
+    )
 
 
 def test_layout_below_the_variable(tmp_path, monkeypatch):

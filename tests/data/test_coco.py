@@ -68,8 +68,14 @@ def test_what_is_kept(write):
     assert dataset.images[1]["license"] == 1
     assert dataset.annotations[9] == []
     first, crowd, _ = dataset.annotations[7]
-    assert first == {"id": 3, "image_id": 7, "category_id": 5, "bbox": [10, 20, 30, 40],
-                     "area": 5.5, "iscrowd": 0}  # fmt: skip
+    assert first == {
+        "id": 3,
+        "image_id": 7,
+        "category_id": 5,
+        "bbox": [10, 20, 30, 40],
+        "area": 5.5,
+        "iscrowd": 0,
+    }
     assert crowd["iscrowd"] == 1 and crowd["area"] == 30 * 40
     assert dataset.image_path(dataset.images[0]).read_bytes() == b"123"
 
@@ -99,8 +105,15 @@ def test_training_boxes_drop_crowds_and_are_clipped(write):
 
 def test_degenerate_boxes_are_counted_warned_of_once_and_kept(write, caplog):
     content = small_coco()
-    boxes = [(0, 0, 0, 5), (0, 0, 5, -1), (200, 0, 5, 5), (-9, 0, 9, 5), (0, 100, 1, 1),
-             (190.5, 0, 10, 5), (0, 0, 5, 5)]  # fmt: skip
+    boxes = [
+        (0, 0, 0, 5),
+        (0, 0, 5, -1),
+        (200, 0, 5, 5),
+        (-9, 0, 9, 5),
+        (0, 100, 1, 1),
+        (190.5, 0, 10, 5),
+        (0, 0, 5, 5),
+    ]
     content["annotations"] = [annotation(i, bbox=box) for i, box in enumerate(boxes)]
     content["annotations"].append(annotation(99, bbox=(150, 10, 52, 5)))
     dataset = load_coco(*write(content))
@@ -119,11 +132,15 @@ coordinate = st.integers(-300, 300) | st.floats(-300, 300)
 def test_training_boxes_lie_in_the_image_and_are_not_empty(tmp_path_factory, boxes):
     folder = tmp_path_factory.mktemp("data")
     (folder / "a.jpg").write_bytes(b"")
-    (folder / "x.json").write_text(json.dumps({
-        "images": [{"id": 7, "file_name": "a.jpg", "width": 200, "height": 100}],
-        "categories": [{"id": 5, "name": "a"}],
-        "annotations": [annotation(i, bbox=box) for i, box in enumerate(boxes)],
-    }))  # fmt: skip
+    (folder / "x.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 7, "file_name": "a.jpg", "width": 200, "height": 100}],
+                "categories": [{"id": 5, "name": "a"}],
+                "annotations": [annotation(i, bbox=box) for i, box in enumerate(boxes)],
+            }
+        )
+    )
     dataset = load_coco("x", folder / "x.json", folder)
     found, classes = training_boxes(dataset, dataset.images[0])
     assert len(found) == len(classes) <= len(boxes) - dataset.degenerate_boxes
@@ -146,14 +163,17 @@ def test_missing_json_and_missing_folder(write, tmp_path):
     assert "directory" in refusal((name, images, images))
 
 
-@pytest.mark.parametrize("text, words", [
-    ("", "line 1, column 1"),
-    ('{"images": [],\n "categories": }', "line 2, column 16"),
-    ("[" * 100_000, "not valid JSON"),
-    ("[]", '"images" and "annotations" and "categories"'),
-    ('{"images": [], "categories": []}', '"annotations": the boxes of a test set'),
-    ('{"images": {}, "annotations": [], "categories": []}', 'no list "images"'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "line 1, column 1"),
+        ('{"images": [],\n "categories": }', "line 2, column 16"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", '"images" and "annotations" and "categories"'),
+        ('{"images": [], "categories": []}', '"annotations": the boxes of a test set'),
+        ('{"images": {}, "annotations": [], "categories": []}', 'no list "images"'),
+    ],
+)
 def test_not_a_coco_file(write, text, words):
     assert words in refusal(write(text))
 
@@ -178,34 +198,37 @@ def change(path, value):
     return content
 
 
-@pytest.mark.parametrize("path, value, words", [
-    (["images"], [], "has no images"),
-    (["images", 1, "id"], 9, "image id 9 occurs twice"),
-    (["images", 0, "id"], "9", "image number 1"),
-    (["images", 0], 3, "image number 1"),
-    (["images", 0, "file_name"], ..., '9 has no "file_name"'),
-    (["images", 0, "width"], ..., '"width" None'),
-    (["images", 0, "height"], 0, '"height" 0'),
-    (["images", 0, "file_name"], "c.jpg", "1 of 2 images are not in"),
-    (["images", 0, "file_name"], "sub", "sub for one"),
-    (["images", 0, "file_name"], "no/c.jpg", "no/c.jpg for one"),
-    (["categories"], [], "no categories"),
-    (["categories", 0, "id"], 5, "category id 5 occurs twice"),
-    (["categories", 0, "name"], "", 'category id 90 has no "name"'),
-    (["annotations", 1, "id"], 3, "annotation id 3 occurs twice"),
-    (["annotations", 1, "id"], ..., "annotation number 2"),
-    (["annotations", 1, "image_id"], 8, "annotation id 1 has image_id 8"),
-    (["annotations", 1, "image_id"], [7], "image_id [7]"),
-    (["annotations", 1, "category_id"], 6, "category_id 6"),
-    (["annotations", 1, "category_id"], True, "category_id True"),
-    (["annotations", 1, "bbox"], ..., "bbox None"),
-    (["annotations", 1, "bbox"], [1, 2, 3], "four finite numbers"),
-    (["annotations", 1, "bbox"], [1, 2, 3, "4"], "four finite numbers"),
-    (["annotations", 1, "bbox"], [1, 2, 3, math.nan], "four finite numbers"),
-    (["annotations", 1, "bbox"], [1, 2, 3, math.inf], "four finite numbers"),
-    (["annotations", 1, "bbox"], [1, 2, 3, 10**400], "four finite numbers"),
-    (["annotations", 1, "area"], None, "area None"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (["images"], [], "has no images"),
+        (["images", 1, "id"], 9, "image id 9 occurs twice"),
+        (["images", 0, "id"], "9", "image number 1"),
+        (["images", 0], 3, "image number 1"),
+        (["images", 0, "file_name"], ..., '9 has no "file_name"'),
+        (["images", 0, "width"], ..., '"width" None'),
+        (["images", 0, "height"], 0, '"height" 0'),
+        (["images", 0, "file_name"], "c.jpg", "1 of 2 images are not in"),
+        (["images", 0, "file_name"], "sub", "sub for one"),
+        (["images", 0, "file_name"], "no/c.jpg", "no/c.jpg for one"),
+        (["categories"], [], "no categories"),
+        (["categories", 0, "id"], 5, "category id 5 occurs twice"),
+        (["categories", 0, "name"], "", 'category id 90 has no "name"'),
+        (["annotations", 1, "id"], 3, "annotation id 3 occurs twice"),
+        (["annotations", 1, "id"], ..., "annotation number 2"),
+        (["annotations", 1, "image_id"], 8, "annotation id 1 has image_id 8"),
+        (["annotations", 1, "image_id"], [7], "image_id [7]"),
+        (["annotations", 1, "category_id"], 6, "category_id 6"),
+        (["annotations", 1, "category_id"], True, "category_id True"),
+        (["annotations", 1, "bbox"], ..., "bbox None"),
+        (["annotations", 1, "bbox"], [1, 2, 3], "four finite numbers"),
+        (["annotations", 1, "bbox"], [1, 2, 3, "4"], "four finite numbers"),
+        (["annotations", 1, "bbox"], [1, 2, 3, math.nan], "four finite numbers"),
+        (["annotations", 1, "bbox"], [1, 2, 3, math.inf], "four finite numbers"),
+        (["annotations", 1, "bbox"], [1, 2, 3, 10**400], "four finite numbers"),
+        (["annotations", 1, "area"], None, "area None"),
+    ],
+)
 def test_contradictions(write, path, value, words):
     assert words in refusal(write(change(path, value)))
 

@@ -3,10 +3,22 @@ import torch
 
 # The demo's detector made so narrow that a run takes a moment.
 TINY = [
-    "MODEL.RESNETS.STEM_OUT_CHANNELS", "4", "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
-    "MODEL.RESNETS.WIDTH_PER_GROUP", "2", "MODEL.FPN.OUT_CHANNELS", "8",
-    "MODEL.ROI_BOX_HEAD.FC_DIM", "8", "MODEL.ROI_HEADS.NUM_CLASSES", "2",
-    "INPUT.MIN_SIZE_TEST", "128", "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS",
+    "4",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    "8",
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
+    "2",
+    "MODEL.FPN.OUT_CHANNELS",
+    "8",
+    "MODEL.ROI_BOX_HEAD.FC_DIM",
+    "8",
+    "MODEL.ROI_HEADS.NUM_CLASSES",
+    "2",
+    "INPUT.MIN_SIZE_TEST",
+    "128",
+    "INPUT.MIN_SIZE_TRAIN",
+    "(64,)",
 ]
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 from detectron2_patch.engines.torchvision import TorchvisionEngine
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import pooled_level
+from detectron2_patch.settings.levels import LEVELS
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,13 @@ def test_the_parts_give_what_detect_gives(engine, photo, scope):
     assert scores.shape == (len(boxes), engine.num_classes + 1)
     assert torch.allclose(scores.sum(1), torch.ones(len(boxes)))
     found, _ = fast_rcnn_inference_single_image(
-        refined, scores, batch.image_sizes[0], engine.score_threshold, engine.nms_threshold,
+        refined,
+        scores,
+        batch.image_sizes[0],
+        engine.score_threshold,
+        engine.nms_threshold,
         engine.detections_per_image,
-    )  # fmt: skip
+    )
     placed = to_image(found.pred_boxes.tensor, batch.image_sizes[0], image.image_size)
 
     with patch_rpn(engine.model, ratios, scope):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.settings.levels import LEVELS
 
 
 @pytest.fixture(scope="module")

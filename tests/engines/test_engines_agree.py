@@ -15,21 +15,20 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.choice import build_engine
-from detectron2_patch.evaluation import CocoEvaluator
+from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.settings.levels import LEVELS
 
 IMAGES, PER_IMAGE = 50, 50
 BOX_GAP, SCORE_GAP = 1e-3, 1e-4  # pixels, probability
-SETTINGS = [(ratios, scope) for ratios in ((1, 1, 1, 1, 1), (2, 4, 8, 4, 2))
-            for scope in ("rpn", "pyramid")]
+SETTINGS = [
+    (ratios, scope) for ratios in ((1, 1, 1, 1, 1), (2, 4, 8, 4, 2)) for scope in ("rpn", "pyramid")
+]
 
 
 @pytest.fixture(scope="module")
 def engines():
-    pytest.importorskip(
-        "detectron2", reason="needs real detectron2, which is not installed here"
-    )
+    pytest.importorskip("detectron2", reason="needs real detectron2, which is not installed here")
     # No threshold, so that there is much to compare on each image.
     cfg = load_cfg("configs/demo.yaml", ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"])
     both = [build_engine(name, cfg, "cpu") for name in ("torchvision", "detectron2")]
@@ -75,12 +74,21 @@ def test_the_demo_gives_the_same_on_both_engines(engines, dataset, ratios, scope
         total += len(wanted["scores"])
     evaluator = CocoEvaluator(dataset)
     ours, theirs = (evaluator.evaluate(one) for one in found)
-    print(json.dumps({
-        "ratios": ratios, "scope": scope, "images": len(found[0]), "detections": total,
-        "fewest": min(len(one["scores"]) for one in found[0]), "flips": flips,
-        "largest_box_gap_px": float(box_gap), "largest_score_gap": float(score_gap),
-        "AP": [ours["AP"], theirs["AP"]],
-    }))
+    print(
+        json.dumps(
+            {
+                "ratios": ratios,
+                "scope": scope,
+                "images": len(found[0]),
+                "detections": total,
+                "fewest": min(len(one["scores"]) for one in found[0]),
+                "flips": flips,
+                "largest_box_gap_px": float(box_gap),
+                "largest_score_gap": float(score_gap),
+                "AP": [ours["AP"], theirs["AP"]],
+            }
+        )
+    )
     assert flips <= total / 10_000
     for key in ("AP", "APs", "APm", "APl"):
         assert ours[key] == pytest.approx(theirs[key], abs=0.1)

@@ -8,7 +8,7 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.engines.base import NetworkInput
 from detectron2_patch.engines.choice import build_engine
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.ratios import LEVELS
+from detectron2_patch.settings.levels import LEVELS
 
 DAMAGE = dict.fromkeys(LEVELS, 2)
 
@@ -29,14 +29,18 @@ def test_which_maps_the_heads_saw_and_no_trace(engine, scope):
     before, state = engine.detect(image), trace(model)
     assert len(before["scores"])
     saw = {}
-    handles = [model.backbone.register_forward_hook(
-        lambda module, args, output: saw.__setitem__("clean", output)  # before the patch's hook
-    )]
+    handles = [
+        model.backbone.register_forward_hook(
+            lambda module, args, output: saw.__setitem__("clean", output)  # before the patch's hook
+        )
+    ]
     with patch_rpn(model, DAMAGE, scope):
         for head in ("proposal_generator", "roi_heads"):  # after it
-            handles.append(getattr(model, head).register_forward_pre_hook(
-                lambda module, args, head=head: saw.__setitem__(head, args[1])
-            ))
+            handles.append(
+                getattr(model, head).register_forward_pre_hook(
+                    lambda module, args, head=head: saw.__setitem__(head, args[1])
+                )
+            )
         engine.detect(image)
     for handle in handles:
         handle.remove()
@@ -56,7 +60,12 @@ def test_which_maps_the_heads_saw_and_no_trace(engine, scope):
 def trace(model):
     """All that a patch could leave on a model: hooks, and attributes of its modules."""
     return [
-        (name, id(vars(module).get("forward")), sorted(vars(module)),
-         list(module._forward_hooks), list(module._forward_pre_hooks))
+        (
+            name,
+            id(vars(module).get("forward")),
+            sorted(vars(module)),
+            list(module._forward_hooks),
+            list(module._forward_pre_hooks),
+        )
         for name, module in model.named_modules()
-    ]  # fmt: skip
+    ]

@@ -24,8 +24,9 @@ REFUSED = {
 
 def short_names(detectron2):
     configs = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-    files = [f for folder in FOLDERS for pattern in WORKING
-             for f in (configs / folder).glob(pattern)]
+    files = [
+        f for folder in FOLDERS for pattern in WORKING for f in (configs / folder).glob(pattern)
+    ]
     files += (configs / "Misc").glob("cascade_mask_rcnn_R_50_FPN_*.yaml")
     return sorted(file.relative_to(configs).as_posix() for file in files)
 
@@ -45,16 +46,24 @@ def test_every_model_with_an_fpn_works_by_its_short_name(detectron2, monkeypatch
             assert weights.endswith(".pkl")
 
 
-@pytest.mark.parametrize("name", ["COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml",
-                                  "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml",
-                                  "Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml",
+        "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml",
+        "Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml",
+    ],
+)
 def test_configuration_and_weights_are_those_of_detectron2(detectron2, name):
     from detectron2.config import get_cfg
 
     from detectron2_patch.engines.detectron2_config import to_detectron2
 
-    model_zoo = pytest.importorskip("detectron2.model_zoo.model_zoo", exc_type=ImportError,
-                                    reason="detectron2.model_zoo needs pkg_resources")
+    model_zoo = pytest.importorskip(
+        "detectron2.model_zoo.model_zoo",
+        exc_type=ImportError,
+        reason="detectron2.model_zoo needs pkg_resources",
+    )
     file = zoo.find_config(name)
     assert str(file) == model_zoo.get_config_file(name)
     address = zoo.zoo_weights(file).replace("detectron2://", model_zoo._ModelZooUrls.S3_PREFIX)
@@ -78,8 +87,10 @@ def test_a_lazyconfig_is_refused_by_name():
         zoo.find_config("COCO-Detection/fcos_R_50_FPN_1x.py")
 
 
-@pytest.mark.parametrize("opts, reason", [(["TEST.AUG.ENABLED", "True"], "TEST.AUG"),
-                                          (["TEST.EXPECTED_RESULTS", "[[1]]"], "EXPECTED")])
+@pytest.mark.parametrize(
+    "opts, reason",
+    [(["TEST.AUG.ENABLED", "True"], "TEST.AUG"), (["TEST.EXPECTED_RESULTS", "[[1]]"], "EXPECTED")],
+)
 def test_what_would_be_ignored_is_refused(opts, reason):
     with pytest.raises(InputError, match=reason):
         check_supported(load_cfg("configs/demo.yaml", opts), training=False)

@@ -21,7 +21,7 @@ from detectron2.modeling import build_model  # noqa: E402
 from detectron2_patch.config import load_cfg  # noqa: E402
 from detectron2_patch.data.coco import load_coco  # noqa: E402
 from detectron2_patch.engines.torchvision import TorchvisionEngine  # noqa: E402
-from detectron2_patch.evaluation import CocoEvaluator  # noqa: E402
+from detectron2_patch.evaluation.coco import CocoEvaluator  # noqa: E402
 
 CONFIGS = ["faster_rcnn_R_50_FPN_3x", "faster_rcnn_X_101_32x8d_FPN_3x"]
 BOX_GAP, SCORE_GAP = 0.01, 1e-4  # pixels, probability
@@ -37,9 +37,7 @@ def dataset_of(folder):
 
 def detectron2_input(cfg, path):
     pixels = read_image(path, cfg.INPUT.FORMAT)
-    resize = transforms.ResizeShortestEdge(
-        [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
-    )
+    resize = transforms.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
     resized = resize.get_transform(pixels).apply_image(pixels)
     image = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1).copy())
     return {"image": image, "height": pixels.shape[0], "width": pixels.shape[1]}
@@ -51,6 +49,7 @@ def fit_norms(model, inputs):
     kind = type(model.backbone.bottom_up.stem.conv1.norm)
     norms = [m for m in model.modules() if isinstance(m, kind)]
     for norm in norms:
+
         def fit(module, args):
             module.running_mean.copy_(args[0].mean((0, 2, 3)))
             module.running_var.copy_(args[0].var((0, 2, 3)) + 1e-3)
@@ -65,8 +64,12 @@ def fit_norms(model, inputs):
 def spread_outputs(model, inputs):
     """Scale the predicting layers to the spread that a trained detector's outputs have."""
     rpn, predictor = model.proposal_generator.rpn_head, model.roi_heads.box_predictor
-    for layer, spread in [(rpn.objectness_logits, 2.0), (rpn.anchor_deltas, 0.3),
-                          (predictor.cls_score, 2.5), (predictor.bbox_pred, 1.0)]:
+    for layer, spread in [
+        (rpn.objectness_logits, 2.0),
+        (rpn.anchor_deltas, 0.3),
+        (predictor.cls_score, 2.5),
+        (predictor.bbox_pred, 1.0),
+    ]:
         seen = []
         handle = layer.register_forward_hook(
             lambda module, args, output, seen=seen: seen.append(output.std())
@@ -144,11 +147,20 @@ def test_same_pyramid_proposals_and_detections(name, photographs):
         total += len(instances)
         flips += part[0] + abs(len(instances) - len(detections["boxes"]))
         box_gap, score_gap = max(box_gap, part[1]), max(score_gap, part[2])
-    print(json.dumps({
-        "config": name, "images": len(paths), "detections": total, "flips": flips,
-        "proposals": 1000 * len(paths), "differing_proposals": differing_proposals,
-        "largest_box_gap_px": box_gap, "largest_score_gap": score_gap,
-    }))
+    print(
+        json.dumps(
+            {
+                "config": name,
+                "images": len(paths),
+                "detections": total,
+                "flips": flips,
+                "proposals": 1000 * len(paths),
+                "differing_proposals": differing_proposals,
+                "largest_box_gap_px": box_gap,
+                "largest_score_gap": score_gap,
+            }
+        )
+    )
     assert flips <= total / 10_000
     assert differing_proposals <= 1000 * len(paths) / 10_000
     fast, slow = (

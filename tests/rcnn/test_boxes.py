@@ -21,9 +21,7 @@ def test_decode_undoes_encode(seed):
     g = torch.Generator().manual_seed(seed)
     source, target = random_boxes(20, g), random_boxes(20, g)
     deltas = box.encode(source, target, WEIGHTS)
-    torch.testing.assert_close(
-        box.decode(deltas, source, WEIGHTS), target, atol=1e-3, rtol=1e-4
-    )
+    torch.testing.assert_close(box.decode(deltas, source, WEIGHTS), target, atol=1e-3, rtol=1e-4)
 
 
 def test_decode_gives_each_class_its_box():

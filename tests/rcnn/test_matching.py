@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from detectron2_patch.rcnn.matching import match, sample
 
 TRUTH = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 52.0, 52.0]])
-BOXES = torch.tensor(
-    [[0.0, 0, 10, 9], [0.0, 0, 10, 5], [30.0, 30, 40, 40], [49.0, 49, 59, 59]]
-)
+BOXES = torch.tensor([[0.0, 0, 10, 9], [0.0, 0, 10, 5], [30.0, 30, 40, 40], [49.0, 49, 59, 59]])
 
 
 def test_labels_follow_the_thresholds():

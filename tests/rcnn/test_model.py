@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
 from detectron2_patch.rcnn.roi_heads import pooled_level
 from detectron2_patch.rcnn.structures import Detections, ImageBatch, Targets
+from detectron2_patch.settings.levels import LEVELS
 
 
 def test_pyramid_has_the_strides_of_its_levels(small_model):

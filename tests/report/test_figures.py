@@ -30,14 +30,23 @@ def test_a_whole_folder_gives_every_figure_under_what_it_was_measured_on():
     figures, absent = draw(made_grid(1, "max"))
     assert set(figures) == set(NAMES) and not absent
     for name, figure in figures.items():
-        assert ("cells (10 images) · demo aaaaaaaa · engine torchvision · clean: AP 70.0, APs 60.0, "
-                "APm 71.0, APl 80.3") in texts(figure)
+        assert (
+            "cells (10 images) · demo aaaaaaaa · engine torchvision · clean: AP 70.0, APs 60.0, "
+            "APm 71.0, APl 80.3"
+        ) in texts(figure)
         assert any(text.startswith(f"scope {name.rpartition('_')[2]}:") for text in texts(figure))
 
 
 def test_lines_hold_the_results_and_a_gap_where_there_is_none():
-    figures, _ = draw([made(1, 1, 1, 1, 1), made(2, 1, 1, 1, 1), made(4, 1, 1, 1, 1),
-                       made(1, 2, 1, 1, 1), made(1, 1, 1, 1, "max")])
+    figures, _ = draw(
+        [
+            made(1, 1, 1, 1, 1),
+            made(2, 1, 1, 1, 1),
+            made(4, 1, 1, 1, 1),
+            made(1, 2, 1, 1, 1),
+            made(1, 1, 1, 1, "max"),
+        ]
+    )
     figure = figures["levels_pyramid"]
     lines = {line.get_label(): line.get_ydata() for line in figure.canvas.axes[0].lines}
     assert lines["P2"][:3].tolist() == [70, 65, 70 - 5 * 3**0.5]
@@ -60,8 +69,10 @@ def test_without_a_clean_result_only_what_needs_none_is_drawn():
     figures, absent = draw([made(2, 1, 1, 1, 1), made(4, 1, 1, 1, 1)])
     assert list(figures) == ["levels_pyramid"]
     assert [sentence.split(":")[0] for sentence in absent] == [
-        "payload against AP drop", "pairs at full degradation, scope pyramid",
-        "key levels, scope pyramid"]
+        "payload against AP drop",
+        "pairs at full degradation, scope pyramid",
+        "key levels, scope pyramid",
+    ]
 
 
 def test_the_named_methods_are_the_other_settings_and_one_ratio_on_all_levels():
@@ -88,16 +99,22 @@ def test_many_methods_leave_room_for_those_on_the_front():
 
 
 def test_equal_data_give_equal_bytes_and_names_are_no_formulas(tmp_path):
-    results = [made(*r, dataset="a $b$ {x} _c\n\x07", config="x/$\\frac{.yaml", engine="<script>")
-               for r in ((1, 1, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 1, 1, 2))]
+    results = [
+        made(*r, dataset="a $b$ {x} _c\n\x07", config="x/$\\frac{.yaml", engine="<script>")
+        for r in ((1, 1, 1, 1, 1), (2, 1, 1, 1, 1), (1, 1, 1, 1, 2))
+    ]
     for folder in ("a", "b"):
         figures, _ = draw(results)
         with style.style():
             for figure in figures.values():
                 style.write(figure, tmp_path / folder)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == ["levels_pyramid.png", "levels_pyramid.svg", "payload_pyramid.png",
-                     "payload_pyramid.svg"]
+    assert names == [
+        "levels_pyramid.png",
+        "levels_pyramid.svg",
+        "payload_pyramid.png",
+        "payload_pyramid.svg",
+    ]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

@@ -4,9 +4,9 @@ import pytest
 from made_results import made, made_grid
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.packing import write_packed
 from detectron2_patch.report.inputs import read_inputs
-from detectron2_patch.results import write_result
+from detectron2_patch.results.file import write_result
+from detectron2_patch.results.packing import write_packed
 
 
 def test_what_is_no_result_is_left_out_and_named(tmp_path):
@@ -18,7 +18,10 @@ def test_what_is_no_result_is_left_out_and_named(tmp_path):
     found = read_inputs([tmp_path])
     assert len(found.results) == 1 + 64
     assert [next(n for n in ("half", "other", "cut") if n in line) for line in found.skipped] == [
-        "cut", "half", "other"]
+        "cut",
+        "half",
+        "other",
+    ]
 
 
 def test_a_folder_without_results_is_refused_and_names_what_it_has(tmp_path):
@@ -38,8 +41,14 @@ def test_a_file_given_by_name_has_to_be_right(tmp_path, text):
 def test_key_levels_are_told_from_results(tmp_path):
     one = {"value": 1.0, "low": None, "high": None}
     level = {"alone": one, "with_others": one, "shapley": one}
-    analysis = {"kind": "detectron2_patch key levels", "dataset": {}, "weights": {}, "engine": "a",
-                "key": {}, "scopes": {"rpn": {"AP": {"p2": level}}}}
+    analysis = {
+        "kind": "detectron2_patch key levels",
+        "dataset": {},
+        "weights": {},
+        "engine": "a",
+        "key": {},
+        "scopes": {"rpn": {"AP": {"p2": level}}},
+    }
     (tmp_path / "keys.json").write_text(json.dumps(analysis))
     analysis["scopes"]["rpn"]["AP"]["p2"] = {"alone": one}
     (tmp_path / "damaged.json").write_text(json.dumps(analysis))

@@ -6,16 +6,17 @@ import pytest
 from browser import Page, find_chromium
 from made_results import made, made_grid
 
-from detectron2_patch.packing import write_packed
-from detectron2_patch.results import load_results
+from detectron2_patch.results.file import load_results
+from detectron2_patch.results.packing import write_packed
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
 from detectron2_patch.report.make import make_report
 
 CHROMIUM = find_chromium()
 needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium), or its path in "
-    "CHROMIUM")  # fmt: skip
+    CHROMIUM is None,
+    reason="needs Chromium (Debian: apt-get install chromium), or its path in CHROMIUM",
+)
 NASTY = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
@@ -70,7 +71,8 @@ def shows(page, result):
     """Whether the four numbers are a result's, to the one decimal that is shown."""
     texts = shown(page, *(f"value-{key}" for key in METRICS))
     return [float(text) for text in texts] == pytest.approx(
-        [result["results"]["bbox"][key] for key in METRICS], abs=0.05 + 1e-9)
+        [result["results"]["bbox"][key] for key in METRICS], abs=0.05 + 1e-9
+    )
 
 
 @needs_browser
@@ -87,8 +89,10 @@ def test_controls_show_the_numbers_of_the_results(page, grid):
             assert shown(page, "state")[0].startswith(" ".join(map(str, ratios)))
     move(page, p2=1, p6=2)
     sent = 4 * sum(made(2, 1, 1, 1, "max")["payload"]["sent"].values())
-    assert shown(page, "sent", "smaller") == [f"{sent / 10 / 1000:.2f} kB an image",
-                                              f"{4 * 54400 / sent:.2f} times"]
+    assert shown(page, "sent", "smaller") == [
+        f"{sent / 10 / 1000:.2f} kB an image",
+        f"{4 * 54400 / sent:.2f} times",
+    ]
     assert shown(page, "change-AP") == [f"−{8:.1f} (−{800 / 70:.1f}\u00a0%)"]
 
 
@@ -128,15 +132,19 @@ def test_a_link_reopens_the_view(page, grid):
     assert link == page.run("location.href") and link.endswith("#rpn/2-1-1-max-1/APl")
     page.open(link)
     assert shows(page, made(2, 1, 1, "max", 1, scope="rpn"))
-    assert page.run("[document.getElementById('p5').value, document.getElementById('metric').value,"
-                    "document.querySelector('[value=rpn]').checked]") == ["2", "APl", True]
+    assert page.run(
+        "[document.getElementById('p5').value, document.getElementById('metric').value,"
+        "document.querySelector('[value=rpn]').checked]"
+    ) == ["2", "APl", True]
     page.run("location.hash = '#pyramid/1-1-1-1-2'")
     page.run(FRAMES)
     assert shows(page, made(1, 1, 1, 1, 2))
 
 
 @needs_browser
-@pytest.mark.parametrize("words", ["#rpn/1-1-1-1-3", "#x/1-1-1-1-1", "#rpn", "#rpn/id-0", "#%3Cb", "#%"])
+@pytest.mark.parametrize(
+    "words", ["#rpn/1-1-1-1-3", "#x/1-1-1-1-1", "#rpn", "#rpn/id-0", "#%3Cb", "#%"]
+)
 def test_a_link_to_what_the_page_does_not_have_says_so(page, grid, words):
     page.open(grid.as_uri() + words)
     assert "the link names a setting that this page doesn't have" in shown(page, "state")[0]
@@ -148,8 +156,10 @@ def test_a_nearest_better_point_saves_data(page, grid):
     page.run("document.getElementById('better').click()")
     sent = 4 * sum(made(2, 1, 1, 1, 1)["payload"]["sent"].values())
     less = int(100 * (1 - 4000 / sent))
-    assert f"Least data for this AP: 2 bits: AP +3.0, {less} % less data." in shown(
-        page, "suggestions")[0]
+    assert (
+        f"Least data for this AP: 2 bits: AP +3.0, {less} % less data."
+        in shown(page, "suggestions")[0]
+    )
     page.run("document.querySelector('#suggestions button').click()")
     assert shown(page, "state", "value-AP", "sent") == ["2 bits", "68.0", "400 bytes an image"]
     link = page.run("location.href")
@@ -167,7 +177,9 @@ def test_the_keyboard_moves_a_level(page, grid):
     page.run("document.getElementById('p3').focus()")
     page.press("ArrowRight", 39)
     assert shows(page, made(1, 2, 1, 1, 1))
-    assert page.run("document.getElementById('p3').getAttribute('aria-valuetext')") == "2 (25 % left)"
+    assert (
+        page.run("document.getElementById('p3').getAttribute('aria-valuetext')") == "2 (25 % left)"
+    )
     page.press("Tab", 9)
     page.press("End", 35)
     assert shows(page, made(1, 2, "max", 1, 1))
@@ -182,8 +194,14 @@ def test_a_click_in_the_plot_shows_the_point(page, grid):
     page.run("document.getElementById('reset').click()")
     assert shown(page, "state") == ["1 1 1 1 1 (clean)"]
     for kind in ("mousePressed", "mouseReleased"):
-        page.send("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left",
-                  clickCount=1)
+        page.send(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=place[0],
+            y=place[1],
+            button="left",
+            clickCount=1,
+        )
     assert shows(page, made(1, 1, 1, 1, "max"))
 
 
@@ -199,8 +217,12 @@ def test_narrow_screens_need_no_sideways_scrolling(tmp_path, grid):
 
 @needs_browser
 def test_names_are_shown_and_never_run(page, tmp_path):
-    given = {"dataset": NASTY, "engine": f"e{NASTY}", "config": f"x/{NASTY.replace('/', '')}.yaml",
-             "classes": (NASTY, "</script>", "bar")}
+    given = {
+        "dataset": NASTY,
+        "engine": f"e{NASTY}",
+        "config": f"x/{NASTY.replace('/', '')}.yaml",
+        "classes": (NASTY, "</script>", "bar"),
+    }
     path = report([made(*r, **given) for r in ((1, 1, 1, 1, 1), (2, 1, 1, 1, 1))], tmp_path)
     page.open(path.as_uri())
     text = page.run("document.body.innerText")
@@ -215,9 +237,13 @@ def test_names_are_shown_and_never_run(page, tmp_path):
 def test_the_policy_of_the_page_lets_nothing_out(tmp_path, grid):
     with Page(CHROMIUM, tmp_path / "profile") as page:
         page.open(grid.as_uri())
-        assert page.run("fetch('https://example.org').then(() => 'out', () => 'refused')") == "refused"
-        page.run("document.body.append(Object.assign(document.createElement('script'),"
-                 "{ textContent: 'document.title = 1' }))")
+        assert (
+            page.run("fetch('https://example.org').then(() => 'out', () => 'refused')") == "refused"
+        )
+        page.run(
+            "document.body.append(Object.assign(document.createElement('script'),"
+            "{ textContent: 'document.title = 1' }))"
+        )
         assert page.run("document.title") != "1"
 
 

@@ -8,12 +8,20 @@ from detectron2_patch.report.records import make_groups, pareto_front
 
 
 def test_results_that_cannot_be_compared_are_apart():
-    results = [made(1, 1, 1, 1, 1), made(2, 1, 1, 1, 1), made(1, 1, 1, 1, 1, dataset="coco"),
-               made(1, 1, 1, 1, 1, weights="b" * 64), made(1, 1, 1, 1, 1, engine="detectron2")]
+    results = [
+        made(1, 1, 1, 1, 1),
+        made(2, 1, 1, 1, 1),
+        made(1, 1, 1, 1, 1, dataset="coco"),
+        made(1, 1, 1, 1, 1, weights="b" * 64),
+        made(1, 1, 1, 1, 1, engine="detectron2"),
+    ]
     groups = make_groups(results)
     assert [group.name for group in groups] == [
-        "cells, demo aaaaaaaa, detectron2", "cells, demo aaaaaaaa, torchvision",
-        "cells, demo bbbbbbbb, torchvision", "coco, demo aaaaaaaa, torchvision"]
+        "cells, demo aaaaaaaa, detectron2",
+        "cells, demo aaaaaaaa, torchvision",
+        "cells, demo bbbbbbbb, torchvision",
+        "coco, demo aaaaaaaa, torchvision",
+    ]
     assert [len(group.records) for group in groups] == [1, 2, 1, 1]
 
 
@@ -22,8 +30,10 @@ def test_the_first_of_two_results_counts_and_a_difference_is_told():
     other["results"]["bbox"]["AP"] += 0.25
     (group,) = make_groups([made(2, 1, 1, 1, 1), other, made(1, 1, 1, 1, 1), made(1, 1, 1, 1, 1)])
     assert [record.metrics["AP"] for record in group.records] == [65, 70]
-    assert group.notes == ["1 settings have two results that differ in AP, by 0.25 points at most "
-                           "(2 1 1 1 1, scope pyramid); the first one read is shown"]
+    assert group.notes == [
+        "1 settings have two results that differ in AP, by 0.25 points at most "
+        "(2 1 1 1 1, scope pyramid); the first one read is shown"
+    ]
 
 
 def test_bytes_are_counted_or_four_an_element_and_none_in_scope_rpn():
@@ -31,8 +41,12 @@ def test_bytes_are_counted_or_four_an_element_and_none_in_scope_rpn():
     coded["payload"].update(total_bytes=5440, bits_per_pixel=1.5)
     untold = made(1, 1, 1, 1, 1, bits=dict.fromkeys(FULL, 3))
     (group,) = make_groups([made(2, 1, 1, 1, 1), made(2, 1, 1, 1, 1, scope="rpn"), coded, untold])
-    assert [r.bytes for r in group.records] == [4 * (10240 + 10240 + 2560 + 640 + 160), None, 5440,
-                                                None]
+    assert [r.bytes for r in group.records] == [
+        4 * (10240 + 10240 + 2560 + 640 + 160),
+        None,
+        5440,
+        None,
+    ]
     assert group.records[2].smaller == 4 * 54400 / 5440 == 40
     assert [r.plain for r in group.records] == [True, True, False, False]
 
@@ -49,7 +63,10 @@ def test_the_origins_files_have_no_dataset():
     result = {**made(1, 1, 1, 1, 1), **dict.fromkeys(("payload", "dataset", "weights"))}
     (group,) = make_groups([result])
     assert (group.dataset, group.weights, group.records[0].bytes) == (
-        "unknown dataset", "unknown", None)
+        "unknown dataset",
+        "unknown",
+        None,
+    )
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1))

@@ -9,10 +9,13 @@ from detectron2_patch import read_table
 from detectron2_patch.errors import InputError
 from detectron2_patch.report.records import make_groups
 from detectron2_patch.report.table import make_rows, write_csv
-from detectron2_patch.results import write_result
+from detectron2_patch.results.file import write_result
 
-RESULTS = [made(1, 1, 1, 1, 1), made(2, 1, 1, 1, "max"),
-           made(2, 1, 1, 1, 1, scope="rpn", dataset="co,co", classes=("<b>", "bar"))]
+RESULTS = [
+    made(1, 1, 1, 1, 1),
+    made(2, 1, 1, 1, "max"),
+    made(2, 1, 1, 1, 1, scope="rpn", dataset="co,co", classes=("<b>", "bar")),
+]
 
 
 def test_a_row_has_the_numbers_of_its_result():
@@ -44,8 +47,21 @@ def test_the_csv_is_tidy(tmp_path):
     with open(tmp_path / "a.csv", newline="") as file:
         lines = list(csv.reader(file))
     assert len(lines) == 4 and len({len(line) for line in lines}) == 1
-    assert lines[0][:13] == ["dataset", "images", "model", "weights", "engine", "scope",
-                             "p2", "p3", "p4", "p5", "p6", "setting", "AP"]
+    assert lines[0][:13] == [
+        "dataset",
+        "images",
+        "model",
+        "weights",
+        "engine",
+        "scope",
+        "p2",
+        "p3",
+        "p4",
+        "p5",
+        "p6",
+        "setting",
+        "AP",
+    ]
 
 
 def test_without_pandas_it_says_what_to_install(tmp_path, monkeypatch):

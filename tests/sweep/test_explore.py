@@ -3,10 +3,10 @@
 import dataclasses
 import itertools
 
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.search import Point, best
+from detectron2_patch.analysis.search import Point, best
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.treatments import CLEAN, Sent, setting_to_json
 from detectron2_patch.sweep.explore import Space, restore_with
-from detectron2_patch.treatments import CLEAN, Sent, setting_to_json
 
 FULL = dict(zip(LEVELS, (4000, 1000, 250, 60, 15)))
 BITS = (2, 3, 4, 6, 8)
@@ -25,8 +25,9 @@ def evaluate(treatments):
     drop = sum(lost) + 0.05 * lost[0] * lost[1]
     setting = setting_to_json(dict(zip(LEVELS, treatments)), "pyramid")
     payload = {"bytes": nbytes, "sent": FULL, "side_bytes": {}}
-    return Point({"setting": setting, "payload": payload}, sum(nbytes.values()), 100 - drop, drop,
-                 drop, 1.0)
+    return Point(
+        {"setting": setting, "payload": payload}, sum(nbytes.values()), 100 - drop, drop, drop, 1.0
+    )
 
 
 def test_finds_what_trying_everything_finds():
@@ -37,7 +38,8 @@ def test_finds_what_trying_everything_finds():
     for _ in range(3):
         points += [evaluate(one) for one in space.around(points, 1.4)]
     everything = [
-        evaluate(space.treatments(choice)) for choice in itertools.product(*CANDIDATES.values())
+        evaluate(space.treatments(choice))
+        for choice in itertools.product(*CANDIDATES.values())
         if any(one is not None for one in choice)
     ]
     found, wanted = best(points, max_drop=1.4), best(everything, max_drop=1.4)
@@ -59,8 +61,12 @@ def test_points_of_other_searches_do_not_lead_astray():
     space = Space(CANDIDATES, restore_with(["nearest"]))
     points = [evaluate(one) for one in space.alone()]
     foreign = [
-        dataclasses.replace(evaluate((Sent(ratio), *[Sent(bits=1, range="level")] * 4)),
-                            cost=int(ratio), metric=99.0, drop=1.4)
+        dataclasses.replace(
+            evaluate((Sent(ratio), *[Sent(bits=1, range="level")] * 4)),
+            cost=int(ratio),
+            metric=99.0,
+            drop=1.4,
+        )
         for ratio in (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
     ]
     found = space.around([*points, *foreign], 1.4)

@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from detectron2_patch.codec.fitted import KIND, Fitted
+from detectron2_patch.codec.fitting import fit
+from detectron2_patch.codec.payload import Traffic
 from detectron2_patch.config import load_cfg
-from detectron2_patch.fitted import KIND, Fitted
-from detectron2_patch.fitting import fit
 from detectron2_patch.patch import patch_rpn
-from detectron2_patch.payload import Traffic
-from detectron2_patch.ratios import LEVELS
-from detectron2_patch.sweep.onepass import OnePass
-from detectron2_patch.sweep.plan import make_plan
-from detectron2_patch.sweep.settings import (
+from detectron2_patch.settings.grids import (
     Base,
     Setting,
     grid,
@@ -22,6 +19,9 @@ from detectron2_patch.sweep.settings import (
     plain,
     with_scopes,
 )
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.sweep.onepass import OnePass
+from detectron2_patch.sweep.plan import make_plan
 from detectron2_patch.sweep.suppress import unpack
 
 
@@ -35,9 +35,7 @@ def compare(engine, inputs, settings, chosen, fitted=None):
         flags = unpack(found.members, len(settings))
         for index in chosen:
             setting, mine = settings[index], flags[:, index]
-            with patch_rpn(
-                engine.model, setting.by_level(), setting.scope, fitted=fitted
-            ) as patch:
+            with patch_rpn(engine.model, setting.by_level(), setting.scope, fitted=fitted) as patch:
                 wanted = engine.detect(one)
             check_traffic(one_pass, counts, index, patch.traffic)
             compared += len(wanted["scores"])
@@ -49,19 +47,19 @@ def compare(engine, inputs, settings, chosen, fitted=None):
                 unequal += len(wanted["scores"])
                 continue
             differing += int(
-                ((found.boxes[mine] != wanted["boxes"]).any(axis=1)
-                 | (found.scores[mine] != wanted["scores"])).sum()
+                (
+                    (found.boxes[mine] != wanted["boxes"]).any(axis=1)
+                    | (found.scores[mine] != wanted["scores"])
+                ).sum()
             )
     return compared, differing, unequal
 
 
 def check_traffic(one_pass, counts, index, traffic: Traffic):
     """What one pass counted of a setting is what crossed the wire in its own run."""
-    lists = [
-        one_pass.lists.index((level, t)) for level, t in zip(LEVELS, one_pass.plan.rpn[index])
-    ]
+    lists = [one_pass.lists.index((level, t)) for level, t in zip(LEVELS, one_pass.plan.rpn[index])]
     assert dict(zip(LEVELS, counts[0, lists].tolist())) == traffic.sent
-    assert dict(zip(LEVELS, counts[0, -len(LEVELS):].tolist())) == traffic.full
+    assert dict(zip(LEVELS, counts[0, -len(LEVELS) :].tolist())) == traffic.full
     assert counts[1, -1] == traffic.images
     if one_pass.plan.settings[index].scope == "pyramid":
         assert dict(zip(LEVELS, counts[1, lists].tolist())) == traffic.nbytes
@@ -99,14 +97,24 @@ def test_what_is_sent_restored_and_coded(each_engine, scenes):
         pyramids = [engine.pyramid(engine.batch([one])) for one in inputs]
     fitted = Fitted({"kind": KIND}, fit(pyramids))
     lines = [
-        "", "--restore origin", "--restore origin:p5", "--send p3 p5 --restore fit",
-        "--send p3 --restore mix:0.5,0.5", "--send p6", "--send p2 p4 --restore coarser",
-        "--bits 3", "--bits 2 --range channel", "--bits 4 --range fitted-channel",
-        "--rank 16", "--rank 16 --bits 5", "--send p3 p5 --restore fit --rank 32 --bits 4",
+        "",
+        "--restore origin",
+        "--restore origin:p5",
+        "--send p3 p5 --restore fit",
+        "--send p3 --restore mix:0.5,0.5",
+        "--send p6",
+        "--send p2 p4 --restore coarser",
+        "--bits 3",
+        "--bits 2 --range channel",
+        "--bits 4 --range fitted-channel",
+        "--rank 16",
+        "--rank 16 --bits 5",
+        "--send p3 p5 --restore fit --rank 32 --bits 4",
         "--cr 1 2 1 2 1 --send p3 p5 --restore fit --bits 6",
     ]
     treatments = [
-        one for line in lines
+        one
+        for line in lines
         for one in (parse_list([line], Base(rank_of=fitted.rank_of)) or [plain([1] * 5)])
     ]
     settings = with_scopes(treatments, ["rpn", "pyramid"])
@@ -122,14 +130,30 @@ def test_more_detections_than_an_image_may_have(agnostic):
     from detectron2_patch.engines.torchvision import TorchvisionEngine
 
     torch.manual_seed(0)
-    engine = TorchvisionEngine(load_cfg("configs/demo.yaml", [
-        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", str(agnostic),
-        "MODEL.RESNETS.STEM_OUT_CHANNELS", "4", "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
-        "MODEL.RESNETS.WIDTH_PER_GROUP", "2", "MODEL.FPN.OUT_CHANNELS", "8",
-        "TEST.DETECTIONS_PER_IMAGE", "40",
-    ]), "cpu")
-    for layer in (engine.model.roi_heads.box_predictor.cls_score,
-                  engine.model.proposal_generator.rpn_head.objectness_logits):
+    engine = TorchvisionEngine(
+        load_cfg(
+            "configs/demo.yaml",
+            [
+                "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG",
+                str(agnostic),
+                "MODEL.RESNETS.STEM_OUT_CHANNELS",
+                "4",
+                "MODEL.RESNETS.RES2_OUT_CHANNELS",
+                "8",
+                "MODEL.RESNETS.WIDTH_PER_GROUP",
+                "2",
+                "MODEL.FPN.OUT_CHANNELS",
+                "8",
+                "TEST.DETECTIONS_PER_IMAGE",
+                "40",
+            ],
+        ),
+        "cpu",
+    )
+    for layer in (
+        engine.model.roi_heads.box_predictor.cls_score,
+        engine.model.proposal_generator.rpn_head.objectness_logits,
+    ):
         torch.nn.init.normal_(layer.weight, std=0.5)
     inputs = [NetworkInput(torch.rand(3, 90, 130) * 255, (60, 87)) for _ in range(2)]
     settings = with_scopes(grid({"p2": (1.0, 4.0), "p3": (1.0, 2.0)}), ["rpn", "pyramid"])

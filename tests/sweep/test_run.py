@@ -7,17 +7,18 @@ import pytest
 
 from detectron2_patch import pipeline
 from detectron2_patch.errors import InputError
-from detectron2_patch.results import load_results, make_result, make_setting
-from detectron2_patch.sweep import estimate, task
-from detectron2_patch.sweep import run as sweeping
-from detectron2_patch.sweep.pending import locked
-from detectron2_patch.sweep.settings import (
+from detectron2_patch.results.file import load_results
+from detectron2_patch.results.schema import make_result, make_setting
+from detectron2_patch.settings.grids import (
     Reduction,
     grid,
     one_at_a_time,
     plain,
     with_scopes,
 )
+from detectron2_patch.sweep import estimate, task
+from detectron2_patch.sweep import run as sweeping
+from detectron2_patch.sweep.pending import locked
 
 SETTINGS = with_scopes(one_at_a_time([Reduction(4.0)]), ["rpn", "pyramid"])
 
@@ -28,19 +29,36 @@ def make(engine, scenes, tmp_path):
 
     def make(versions=None, **fields):
         constant = partial(
-            make_result, args={"given": "here"}, dataset=scenes, weights_path="w.pth",
-            weights_sha256="0", config_digest="", config_file=None, engine="torchvision",
+            make_result,
+            args={"given": "here"},
+            dataset=scenes,
+            weights_path="w.pth",
+            weights_sha256="0",
+            config_digest="",
+            config_file=None,
+            engine="torchvision",
             versions=versions or {"torch": "1", "device": "cpu"},
         )
 
         def describe(setting, results, payload, seconds):
-            return constant(setting=make_setting(setting.by_level(), setting.scope),
-                            results=results, payload=payload, seconds=seconds)
+            return constant(
+                setting=make_setting(setting.by_level(), setting.scope),
+                results=results,
+                payload=payload,
+                seconds=seconds,
+            )
 
-        return task.Sweep(**{
-            "engine": engine, "dataset": scenes, "settings": SETTINGS, "describe": describe,
-            "folder": tmp_path / "results", "processes": 1, **fields,
-        })
+        return task.Sweep(
+            **{
+                "engine": engine,
+                "dataset": scenes,
+                "settings": SETTINGS,
+                "describe": describe,
+                "folder": tmp_path / "results",
+                "processes": 1,
+                **fields,
+            }
+        )
 
     return make
 
@@ -75,8 +93,7 @@ def test_equals_an_evaluation_a_setting(make, engine, scenes):
         wanted = pipeline.evaluate(engine, scenes, setting.by_level(), setting.scope, 0)
         found = results[setting]
         assert found["payload"] == wanted.payload
-        assert found["results"]["bbox"] == pytest.approx(
-            wanted.results["bbox"], abs=0.01)
+        assert found["results"]["bbox"] == pytest.approx(wanted.results["bbox"], abs=0.01)
 
 
 def test_what_is_there_is_skipped(make):
@@ -123,6 +140,7 @@ def test_goes_on_where_it_was_stopped(make, monkeypatch, moment):
                 raise KeyboardInterrupt
             writes.append(args)
             return write(*args)
+
         return guarded
 
     broken = make(folder=make().folder / "broken")
@@ -134,8 +152,11 @@ def test_goes_on_where_it_was_stopped(make, monkeypatch, moment):
     written = len(list(broken.folder.glob("*.json")))
     read = []
     original = type(broken.engine).read
-    monkeypatch.setattr(type(broken.engine), "read",
-                        lambda engine, path: read.append(path) or original(engine, path))
+    monkeypatch.setattr(
+        type(broken.engine),
+        "read",
+        lambda engine, path: read.append(path) or original(engine, path),
+    )
     done = sweeping.run(broken)
     assert (done.written, done.skipped) == (12 - written, written)
     chunks = min(moment, 3)
@@ -223,4 +244,5 @@ def test_one_by_one_gives_the_same_replicates(make, monkeypatch):
     wanted = stable(whole.folder)
     for name, one in stable(single.folder).items():
         assert one["bootstrap"]["bbox"]["AP"] == pytest.approx(
-            wanted[name]["bootstrap"]["bbox"]["AP"], abs=0.01)
+            wanted[name]["bootstrap"]["bbox"]["AP"], abs=0.01
+        )

@@ -14,8 +14,9 @@ def test_packing_round_trips(seed, count, settings):
     assert words.shape == (count, -(-settings // 64)) and words.dtype == np.dtype("<u8")
     assert np.array_equal(unpack(words, settings), flags)
     for s in range(settings):  # the layout that the spool's readers count on
-        assert np.array_equal((words[:, s // 64] >> np.uint64(s % 64)) & np.uint64(1) == 1,
-                              flags[:, s])
+        assert np.array_equal(
+            (words[:, s // 64] >> np.uint64(s % 64)) & np.uint64(1) == 1, flags[:, s]
+        )
 
 
 @given(
@@ -56,6 +57,7 @@ def test_the_cut_keeps_the_first_of_each_setting(seed, limit):
     kept = unpack(keep_best(pack(flags), 67, limit), 67)
     for s in range(67):
         members = np.flatnonzero(flags[:, s])
-        assert np.flatnonzero(kept[:, s]).tolist() == (
-            members if limit < 0 else members[:limit]
-        ).tolist()
+        assert (
+            np.flatnonzero(kept[:, s]).tolist()
+            == (members if limit < 0 else members[:limit]).tolist()
+        )

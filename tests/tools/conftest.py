@@ -12,10 +12,22 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 # The demo's detector made so narrow that an evaluation takes a moment.
 TINY = [
-    "MODEL.RESNETS.STEM_OUT_CHANNELS", "4", "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
-    "MODEL.RESNETS.WIDTH_PER_GROUP", "2", "MODEL.FPN.OUT_CHANNELS", "8",
-    "MODEL.ROI_BOX_HEAD.FC_DIM", "8", "MODEL.ROI_HEADS.NUM_CLASSES", "2",
-    "INPUT.MIN_SIZE_TEST", "64", "INPUT.MIN_SIZE_TRAIN", "(64,)",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS",
+    "4",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    "8",
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
+    "2",
+    "MODEL.FPN.OUT_CHANNELS",
+    "8",
+    "MODEL.ROI_BOX_HEAD.FC_DIM",
+    "8",
+    "MODEL.ROI_HEADS.NUM_CLASSES",
+    "2",
+    "INPUT.MIN_SIZE_TEST",
+    "64",
+    "INPUT.MIN_SIZE_TRAIN",
+    "(64,)",
 ]
 
 
@@ -63,10 +75,21 @@ def tiny(tmp_path):
         pixels = generator.randint(0, 256, (48, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 48})
-        annotations.append({"id": number, "image_id": number, "category_id": 7, "iscrowd": 0,
-                            "bbox": [5, 6, 20, 30], "area": 600})
-    document = {"images": images, "annotations": annotations,
-                "categories": [{"id": 7, "name": "seven"}, {"id": 9, "name": "nine"}]}
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 7,
+                "iscrowd": 0,
+                "bbox": [5, 6, 20, 30],
+                "area": 600,
+            }
+        )
+    document = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 7, "name": "seven"}, {"id": 9, "name": "nine"}],
+    }
     (tmp_path / "boxes.json").write_text(json.dumps(document))
     torch.manual_seed(0)
     model = FasterRCNN(load_cfg("configs/demo.yaml", TINY))
@@ -86,10 +109,22 @@ def command(tiny):
 
     def make(*more, opts=(), engine="torchvision"):
         return [
-            *more, "--engine", engine, "--config-file", "configs/demo.yaml", "--device", "cpu",
-            "--test-data", str(tiny / "boxes.json"), str(tiny / "images"),
-            "--results-dir", str(tiny / "results"),
-            *TINY, "MODEL.WEIGHTS", str(tiny / "weights.pth"), *opts,
+            *more,
+            "--engine",
+            engine,
+            "--config-file",
+            "configs/demo.yaml",
+            "--device",
+            "cpu",
+            "--test-data",
+            str(tiny / "boxes.json"),
+            str(tiny / "images"),
+            "--results-dir",
+            str(tiny / "results"),
+            *TINY,
+            "MODEL.WEIGHTS",
+            str(tiny / "weights.pth"),
+            *opts,
         ]
 
     return make

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detectron2_patch.fitted import image_key, read_fitted
-from detectron2_patch.results import load_results
+from detectron2_patch.codec.fitted import image_key, read_fitted
+from detectron2_patch.results.file import load_results
 
 
 @pytest.fixture
@@ -26,8 +26,9 @@ def train_data(tiny):
         pixels = generator.randint(0, 256, (48, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     document = json.loads((tiny / "boxes.json").read_text())
-    document["images"] = [{"id": n, "file_name": f"{n}.png", "width": 64, "height": 48}
-                          for n in range(4)]
+    document["images"] = [
+        {"id": n, "file_name": f"{n}.png", "width": 64, "height": 48} for n in range(4)
+    ]
     document["annotations"] = []
     (tiny / "train.json").write_text(json.dumps(document))
     return [str(tiny / "train.json"), str(folder)]
@@ -37,10 +38,23 @@ def train_data(tiny):
 def arguments(tiny, tiny_opts, train_data):
     def make(*more, weights="weights.pth"):
         return [
-            "-o", str(tiny / "fitted.npz"), "--engine", "torchvision", "--device", "cpu",
-            "--config-file", "configs/demo.yaml", "--train-data", *train_data,
-            "--test-data", str(tiny / "boxes.json"), str(tiny / "images"), *more,
-            *tiny_opts, "MODEL.WEIGHTS", str(tiny / weights),
+            "-o",
+            str(tiny / "fitted.npz"),
+            "--engine",
+            "torchvision",
+            "--device",
+            "cpu",
+            "--config-file",
+            "configs/demo.yaml",
+            "--train-data",
+            *train_data,
+            "--test-data",
+            str(tiny / "boxes.json"),
+            str(tiny / "images"),
+            *more,
+            *tiny_opts,
+            "MODEL.WEIGHTS",
+            str(tiny / weights),
         ]
 
     return make
@@ -52,8 +66,9 @@ def test_fits_on_training_images_alone(fit, arguments, tiny, train_data, monkeyp
 
     read = []
     before = TorchvisionEngine.read
-    monkeypatch.setattr(TorchvisionEngine, "read",
-                        lambda self, path: read.append(path) or before(self, path))
+    monkeypatch.setattr(
+        TorchvisionEngine, "read", lambda self, path: read.append(path) or before(self, path)
+    )
     assert fit.main(arguments("--images", "3")) == 0
     fitted = read_fitted(tiny / "fitted.npz")
     assert len(read) == 3 and {path.parent.name for path in read} == {"train"}
@@ -71,8 +86,23 @@ def test_an_evaluated_image_among_them_is_refused(fit, arguments, tiny, capsys):
 
 def test_fitted_parts_in_an_evaluation_and_a_sweep(fit, train_net, sweep, arguments, command, tiny):
     assert fit.main(arguments()) == 0
-    words = ["--scope", "pyramid", "--send", "p3", "p5", "--restore", "fit", "--bits", "4",
-             "--rank", "0.9", "--range", "fitted-level", "--fitted", str(tiny / "fitted.npz")]
+    words = [
+        "--scope",
+        "pyramid",
+        "--send",
+        "p3",
+        "p5",
+        "--restore",
+        "fit",
+        "--bits",
+        "4",
+        "--rank",
+        "0.9",
+        "--range",
+        "fitted-level",
+        "--fitted",
+        str(tiny / "fitted.npz"),
+    ]
     assert train_net.main(command(*words)) == 0
     assert sweep.main(command("--grid", "1", *words)) == 0
     first, second = load_results(tiny / "results"), None
@@ -102,12 +132,18 @@ def test_parts_of_another_detector_are_refused(fit, train_net, arguments, comman
     assert not (tiny / "results").exists()
 
 
-@pytest.mark.parametrize("words, named", [
-    (["--restore", "fit", "--send", "p3"], "--fitted"), (["--rank", "4"], "--fitted"),
-    (["--bits", "4", "--range", "fitted-level"], "--fitted"),
-    (["--fitted", "nowhere.npz"], "nowhere.npz"), (["--send", "p3", "p9"], "p9"),
-    (["--send"], "--send"), (["--bits", "12"], "12"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["--restore", "fit", "--send", "p3"], "--fitted"),
+        (["--rank", "4"], "--fitted"),
+        (["--bits", "4", "--range", "fitted-level"], "--fitted"),
+        (["--fitted", "nowhere.npz"], "nowhere.npz"),
+        (["--send", "p3", "p9"], "p9"),
+        (["--send"], "--send"),
+        (["--bits", "12"], "12"),
+    ],
+)
 def test_bad_words_are_told_in_one_line(train_net, command, tiny, capsys, words, named):
     assert train_net.main(command(*words)) == 2
     error = capsys.readouterr().err
@@ -124,8 +160,9 @@ def test_parts_fitted_under_another_configuration_are_refused(
     assert "configuration" in capsys.readouterr().err
 
 
-def test_an_image_that_was_fitted_on_is_not_evaluated(fit, train_net, arguments, command, tiny,
-                                                      capsys):
+def test_an_image_that_was_fitted_on_is_not_evaluated(
+    fit, train_net, arguments, command, tiny, capsys
+):
     assert fit.main(arguments()) == 0
     shutil.copy(tiny / "train" / "0.png", tiny / "images" / "1.png")
     words = ["--rank", "2", "--fitted", str(tiny / "fitted.npz")]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from made_results import made, made_grid
 
-from detectron2_patch.packing import write_packed
-from detectron2_patch.results import write_result
+from detectron2_patch.results.file import write_result
+from detectron2_patch.results.packing import write_packed
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
 
@@ -32,8 +32,13 @@ def test_makes_page_figures_and_table(report, folder, capsys):
     assert report.main([str(folder / "results"), "-o", str(folder / "r")]) == 0
     assert capsys.readouterr().out.strip() == str(folder / "r" / "index.html")
     assert files(folder / "r") == [
-        "figures/levels_pyramid.png", "figures/levels_pyramid.svg", "figures/payload_pyramid.png",
-        "figures/payload_pyramid.svg", "index.html", "results.csv"]
+        "figures/levels_pyramid.png",
+        "figures/levels_pyramid.svg",
+        "figures/payload_pyramid.png",
+        "figures/payload_pyramid.svg",
+        "index.html",
+        "results.csv",
+    ]
 
 
 def test_says_what_it_could_not_draw_or_read(report, folder, caplog, capsys):
@@ -60,10 +65,16 @@ def test_mixed_results_get_a_report_each(report, folder, capsys):
     assert report.main([str(folder / "results"), "-o", str(folder / "r")]) == 0
     assert "the results are mixed, 2 reports: cells, demo aaaaaaaa" in capsys.readouterr().err
     names = files(folder / "r")
-    assert {"index.html", "results.csv", "cells_demo_aaaaaaaa_torchvision/index.html",
-            "other_demo_aaaaaaaa_torchvision/index.html"} <= set(names)
-    assert 'href="cells_demo_aaaaaaaa_torchvision/index.html"' in (
-        folder / "r" / "index.html").read_text()
+    assert {
+        "index.html",
+        "results.csv",
+        "cells_demo_aaaaaaaa_torchvision/index.html",
+        "other_demo_aaaaaaaa_torchvision/index.html",
+    } <= set(names)
+    assert (
+        'href="cells_demo_aaaaaaaa_torchvision/index.html"'
+        in (folder / "r" / "index.html").read_text()
+    )
 
 
 def test_a_second_report_leaves_no_figure_of_the_first(report, folder):
@@ -102,10 +113,12 @@ def test_the_shipped_grid_in_time_and_memory(tmp_path):
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("needs Linux, whose /proc tells the largest memory of a process")
-    code = ("import sys, time; sys.path.insert(0, 'tools'); import report; "
-            f"assert report.main(['results/demo', '-o', {str(tmp_path)!r}]) == 0; "
-            f"peak = open({str(status)!r}).read().split('VmHWM:')[1].split()[0]; "
-            "print(time.process_time(), int(peak) / 1024)")
+    code = (
+        "import sys, time; sys.path.insert(0, 'tools'); import report; "
+        f"assert report.main(['results/demo', '-o', {str(tmp_path)!r}]) == 0; "
+        f"peak = open({str(status)!r}).read().split('VmHWM:')[1].split()[0]; "
+        "print(time.process_time(), int(peak) / 1024)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, megabytes = map(float, done.stdout.split()[-2:])
     print(f"{seconds:.1f} s, {megabytes:.0f} MiB")

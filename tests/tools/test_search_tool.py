@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from detectron2_patch.results import load_results
+from detectron2_patch.results.file import load_results
 
 
 @pytest.fixture
@@ -15,8 +15,16 @@ def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
     """Other candidates, by another cost, with resamples of the best point."""
     for bits, more in (("3", []), ("8", ["--by", "elements", "--bootstrap", "20"])):
         (tiny / "candidates.txt").write_text(f"--bits {bits}\n")
-        flags = ["--run", "--rounds", "3", "--candidates", str(tiny / "candidates.txt"),
-                 "--max-drop", "100", *more]
+        flags = [
+            "--run",
+            "--rounds",
+            "3",
+            "--candidates",
+            str(tiny / "candidates.txt"),
+            "--max-drop",
+            "100",
+            *more,
+        ]
         assert search.main(command(*flags)) == 0
     results = load_results(tiny / "results")
     with_resamples = [one for one in results if "bootstrap" in one]
@@ -27,8 +35,16 @@ def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
 
 def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):
     (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
-    flags = ["--candidates", str(tiny / "candidates.txt"), "--max-drop", "100", "--csv",
-             str(tiny / "points.csv"), "--json", str(tiny / "points.json")]
+    flags = [
+        "--candidates",
+        str(tiny / "candidates.txt"),
+        "--max-drop",
+        "100",
+        "--csv",
+        str(tiny / "points.csv"),
+        "--json",
+        str(tiny / "points.json"),
+    ]
     assert search.main(command("--run", "--rounds", "2", *flags)) == 0
     printed = capsys.readouterr().out
     results = load_results(tiny / "results")
@@ -47,14 +63,21 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
     assert {int(row["bytes"]) - int(row["side_bytes"]) for row in rows} == by_bytes
 
 
-@pytest.mark.parametrize("flags, named", [
-    (["--max-drop", "-1"], "--max-drop"), (["--max-drop-ap", "nan"], "--max-drop-ap"),
-    (["--run", "--rounds", "0"], "--rounds"), (["--run", "--candidates", "nowhere"], "nowhere"),
-    (["--run", "--restore", "fit"], "--fitted"), (["--max-drop", "inf"], "--max-drop"),
-    (["--fitted", "nowhere.npz"], "--run"), (["--run", "--restore", "origin"], "origin"),
-    (["--run", "--bootstrap", "0"], "--bootstrap"),
-    (["--results-dir", "nowhere"], "nowhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (["--max-drop", "-1"], "--max-drop"),
+        (["--max-drop-ap", "nan"], "--max-drop-ap"),
+        (["--run", "--rounds", "0"], "--rounds"),
+        (["--run", "--candidates", "nowhere"], "nowhere"),
+        (["--run", "--restore", "fit"], "--fitted"),
+        (["--max-drop", "inf"], "--max-drop"),
+        (["--fitted", "nowhere.npz"], "--run"),
+        (["--run", "--restore", "origin"], "origin"),
+        (["--run", "--bootstrap", "0"], "--bootstrap"),
+        (["--results-dir", "nowhere"], "nowhere"),
+    ],
+)
 def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, named):
     assert search.main(flags if "nowhere" in flags else command(*flags)) == 2
     error = capsys.readouterr().err.splitlines()[-1]

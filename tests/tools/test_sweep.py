@@ -17,15 +17,20 @@ KILLS = int(os.environ.get("KILLS", "4"))  # more of them: KILLS=20 pytest tests
 def stable(folder):
     """Files by name, without what may differ: arguments, seconds, the results folder."""
     return {
-        file.name: {k: v for k, v in json.loads(file.read_text()).items()
-                    if k not in ("args", "seconds")}
+        file.name: {
+            k: v for k, v in json.loads(file.read_text()).items() if k not in ("args", "seconds")
+        }
         for file in sorted(folder.glob("*.json"))
     }
 
 
 def test_writes_what_the_single_command_writes(sweep, train_net, command, tiny):
-    assert sweep.main(command("--grid-p2", "1", "2", "--grid-p6", "1", "max",
-                              "--scope", "rpn", "pyramid")) == 0
+    assert (
+        sweep.main(
+            command("--grid-p2", "1", "2", "--grid-p6", "1", "max", "--scope", "rpn", "pyramid")
+        )
+        == 0
+    )
     swept = stable(tiny / "results")
     (tiny / "results").rename(tiny / "swept")
     for scope in ("rpn", "pyramid"):
@@ -36,8 +41,21 @@ def test_writes_what_the_single_command_writes(sweep, train_net, command, tiny):
 
 
 def test_settings_can_be_listed_before_the_overrides(sweep, capsys):
-    arguments = ["--dry-run", "--one-at-a-time", "2", "max", "--scope", "pyramid",
-                 "--grid", "1", "4", "--grid-p2", "1", "SEED", "1"]
+    arguments = [
+        "--dry-run",
+        "--one-at-a-time",
+        "2",
+        "max",
+        "--scope",
+        "pyramid",
+        "--grid",
+        "1",
+        "4",
+        "--grid-p2",
+        "1",
+        "SEED",
+        "1",
+    ]
     assert sweep.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(set(lines)) == 2**4 + 5 * 2
@@ -74,8 +92,11 @@ def test_a_folder_in_use_is_refused(sweep, command, tiny, capsys):
 
 def test_kills_at_random_moments_change_nothing(command, tiny):
     """SIGKILL, again and again, then a run to the end: the files of an uninterrupted sweep."""
-    line = [sys.executable, "tools/sweep.py",
-            *command("--grid", "1", "2", "4", "--scope", "rpn", "pyramid")]
+    line = [
+        sys.executable,
+        "tools/sweep.py",
+        *command("--grid", "1", "2", "4", "--scope", "rpn", "pyramid"),
+    ]
     start = time.perf_counter()
     subprocess.run(line, check=True, capture_output=True)
     whole_time = time.perf_counter() - start
@@ -103,8 +124,11 @@ def test_two_processes_write_the_files_of_one(sweep, command, tiny):
     arguments = command("--grid", "1", "4", "--scope", "rpn", "pyramid")
     assert sweep.main(arguments) == 0
     (tiny / "results").rename(tiny / "alone")
-    done = subprocess.run([sys.executable, "tools/sweep.py", "--num-gpus", "2", *arguments],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "tools/sweep.py", "--num-gpus", "2", *arguments],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("wrote 64 results") == 1
     assert stable(tiny / "results") == stable(tiny / "alone")
@@ -123,13 +147,18 @@ def test_an_interrupt_says_how_to_go_on(sweep, command, tiny, capsys, monkeypatc
     assert sweep.main(command("--grid", "1")) == 0
 
 
-@pytest.mark.parametrize("arguments, named", [
-    (["--subsets", "nearest", "--send", "p3"], "--subsets"),
-    (["--subsets", "fit"], "--fitted"), (["--grid", "1", "--grid-range", "channel"], "--bits"),
-    (["--grid", "1", "--bits"], "--bits"), (["--grid", "1", "--rank", "4"], "--fitted"),
-    (["--combine", "LIST", "--restore", "p4=coarser"], "p4=coarser"),
-    (["--combine", "LIST", "--restore", "origin"], "origin"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--subsets", "nearest", "--send", "p3"], "--subsets"),
+        (["--subsets", "fit"], "--fitted"),
+        (["--grid", "1", "--grid-range", "channel"], "--bits"),
+        (["--grid", "1", "--bits"], "--bits"),
+        (["--grid", "1", "--rank", "4"], "--fitted"),
+        (["--combine", "LIST", "--restore", "p4=coarser"], "p4=coarser"),
+        (["--combine", "LIST", "--restore", "origin"], "origin"),
+    ],
+)
 def test_words_that_do_not_fit_the_list_are_refused(sweep, tmp_path, capsys, arguments, named):
     (tmp_path / "list.txt").write_text("1 1 1 1 1\n2 2 2 2 2\n")
     words = [str(tmp_path / "list.txt") if word == "LIST" else word for word in arguments]
@@ -138,16 +167,23 @@ def test_words_that_do_not_fit_the_list_are_refused(sweep, tmp_path, capsys, arg
     assert error.startswith("error: ") and named in error
 
 
-@pytest.mark.parametrize("arguments, wanted", [
-    (["--grid", "1", "--bits", "4"], "--cr 1 1 1 1 1 --bits 4 --range level"),
-    (["--one-at-a-time", "2", "--send", "p3", "p4", "--bits", "4"],
-     "--cr 1 2 1 1 1 --send p3 p4 --restore p2=coarser p5=finer p6=subsample --bits 4"),
-    (["--cr-list", "LIST", "--bits", "4"], "--cr 2 2 2 2 2 --bits 4 --range level"),
-    (["--cr-list", "LIST", "--bits", "4"], "--cr 1 1 1 1 1 --bits 2 --range level"),
-    (["--subsets", "nearest", "--bits", "4"], "--send p3 p5 --restore p2=coarser p4=finer "
-     "p6=subsample --bits 4"),
-    (["--combine", "LIST"], "--cr 1 2 1 2 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, wanted",
+    [
+        (["--grid", "1", "--bits", "4"], "--cr 1 1 1 1 1 --bits 4 --range level"),
+        (
+            ["--one-at-a-time", "2", "--send", "p3", "p4", "--bits", "4"],
+            "--cr 1 2 1 1 1 --send p3 p4 --restore p2=coarser p5=finer p6=subsample --bits 4",
+        ),
+        (["--cr-list", "LIST", "--bits", "4"], "--cr 2 2 2 2 2 --bits 4 --range level"),
+        (["--cr-list", "LIST", "--bits", "4"], "--cr 1 1 1 1 1 --bits 2 --range level"),
+        (
+            ["--subsets", "nearest", "--bits", "4"],
+            "--send p3 p5 --restore p2=coarser p4=finer p6=subsample --bits 4",
+        ),
+        (["--combine", "LIST"], "--cr 1 2 1 2 1"),
+    ],
+)
 def test_what_all_settings_share_is_in_each(sweep, tmp_path, capsys, arguments, wanted):
     (tmp_path / "list.txt").write_text("1,1,1,1,1 --bits 2  # see --bits\n2 2 2 2 2\n")
     if arguments[0] == "--combine":

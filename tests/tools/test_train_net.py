@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detectron2_patch import load_results
-from detectron2_patch.packing import write_packed
+from detectron2_patch.results.packing import write_packed
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -28,7 +28,8 @@ def test_writes_a_result_and_prints_a_table(train_net, command, tiny, capsys):
     (file,) = (tiny / "results").iterdir()
     (result,) = load_results(file)
     assert result["setting"] == {
-        "cr": {"p2": 1, "p3": 1, "p4": 1, "p5": 1, "p6": 4}, "scope": "pyramid"
+        "cr": {"p2": 1, "p3": 1, "p4": 1, "p5": 1, "p6": 4},
+        "scope": "pyramid",
     }
     assert result["args"]["cr"] == ["1", "1", "1", "1", "4"]
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AP-seven", "AP-nine"} == set(
@@ -88,10 +89,18 @@ def test_ratios_stand_anywhere_on_the_line(train_net, command):
 @pytest.mark.parametrize(
     "ratios, named",
     [
-        ("", "0 ratios"), ("1 1 1 1", "4 ratios"), ("1 1 1 1 1 1 1", "7 ratios"),
-        ("2 1 1 1 1 1", "'2'"), ("0 1 1 1 1", "'0'"), ("1 -1 1 1 1", "'-1'"),
-        ("1 .5 1 1 1", "'.5'"), ("1 nan 1 1 1", "'nan'"), ("1 inf 1 1 1", "'inf'"),
-        ("1 one 1 1 1", "'one'"), ("1 NaN 1 1 1", "'NaN'"), ("1 -inf 1 1 1", "'-inf'"),
+        ("", "0 ratios"),
+        ("1 1 1 1", "4 ratios"),
+        ("1 1 1 1 1 1 1", "7 ratios"),
+        ("2 1 1 1 1 1", "'2'"),
+        ("0 1 1 1 1", "'0'"),
+        ("1 -1 1 1 1", "'-1'"),
+        ("1 .5 1 1 1", "'.5'"),
+        ("1 nan 1 1 1", "'nan'"),
+        ("1 inf 1 1 1", "'inf'"),
+        ("1 one 1 1 1", "'one'"),
+        ("1 NaN 1 1 1", "'NaN'"),
+        ("1 -inf 1 1 1", "'-inf'"),
     ],
 )
 def test_bad_ratios_are_refused(train_net, command, tiny, capsys, ratios, named):
@@ -135,8 +144,15 @@ def break_data(tiny, what):
 
 @pytest.mark.parametrize(
     "what",
-    ["no json", "bad json", "no images", "image missing", "image corrupt", "one class",
-     "no folder"],
+    [
+        "no json",
+        "bad json",
+        "no images",
+        "image missing",
+        "image corrupt",
+        "one class",
+        "no folder",
+    ],
 )
 def test_bad_data_is_refused(train_net, command, tiny, capsys, what):
     named = break_data(tiny, what)
@@ -176,7 +192,7 @@ def test_bad_configurations_are_refused(train_net, command, tiny, capsys, opts, 
     arguments = command(opts=opts)
     if named is None:  # the flag wins over DATASETS.TEST: leave it out
         start = arguments.index("--test-data")
-        del arguments[start:start + 3]
+        del arguments[start : start + 3]
         named = "coco_2017_vall"
     assert train_net.main(arguments) == 2
     refused(capsys, tiny, named)
@@ -198,8 +214,16 @@ def test_a_results_folder_that_cannot_be_written_is_refused(train_net, command, 
 
 def test_trains_then_evaluates_and_resumes(train_net, command, tiny, capsys):
     train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
-    opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2",
-            "OUTPUT_DIR", str(tiny / "out")]
+    opts = [
+        "MODEL.WEIGHTS",
+        "",
+        "SOLVER.MAX_ITER",
+        "2",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "OUTPUT_DIR",
+        str(tiny / "out"),
+    ]
     assert train_net.main(command(*train, opts=opts)) == 0
     assert len(load_results(tiny / "results")) == 1
     assert train_net.main(command("--resume", "--eval-only", opts=opts)) == 0
@@ -207,13 +231,37 @@ def test_trains_then_evaluates_and_resumes(train_net, command, tiny, capsys):
 
 
 def test_trains_with_the_damaged_pyramid(train_net, command, tiny):
-    train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images"),
-             "--cr", "4", "4", "4", "4", "2", "--scope", "pyramid"]
+    train = [
+        "--train",
+        "--train-data",
+        str(tiny / "boxes.json"),
+        str(tiny / "images"),
+        "--cr",
+        "4",
+        "4",
+        "4",
+        "4",
+        "2",
+        "--scope",
+        "pyramid",
+    ]
     weights = []
     for more in ([], ["--train-damaged"]):
         folder = tiny / f"out{len(more)}"
-        opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2",
-                "SOLVER.BASE_LR", "0.1", "SOLVER.WARMUP_ITERS", "0", "OUTPUT_DIR", str(folder)]
+        opts = [
+            "MODEL.WEIGHTS",
+            "",
+            "SOLVER.MAX_ITER",
+            "2",
+            "SOLVER.IMS_PER_BATCH",
+            "2",
+            "SOLVER.BASE_LR",
+            "0.1",
+            "SOLVER.WARMUP_ITERS",
+            "0",
+            "OUTPUT_DIR",
+            str(folder),
+        ]
         assert train_net.main(command(*train, *more, opts=opts)) == 0
         # finished: nothing is left to train, and nothing to damage
         assert train_net.main(command(*train, *more, "--resume", opts=opts)) == 0

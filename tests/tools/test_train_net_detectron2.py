@@ -56,9 +56,20 @@ def add_shapes(tiny):
     json_file.write_text(json.dumps(document))
 
 
-SMALL_HEADS = ["MODEL.ROI_MASK_HEAD.CONV_DIM", "8", "MODEL.ROI_MASK_HEAD.NUM_CONV", "1",
-               "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS", "(8,)", "MODEL.RESNETS.NUM_GROUPS", "1",
-               "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", "10"]
+SMALL_HEADS = [
+    "MODEL.ROI_MASK_HEAD.CONV_DIM",
+    "8",
+    "MODEL.ROI_MASK_HEAD.NUM_CONV",
+    "1",
+    "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS",
+    "(8,)",
+    "MODEL.RESNETS.NUM_GROUPS",
+    "1",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
+    "0.0",
+    "TEST.DETECTIONS_PER_IMAGE",
+    "10",
+]
 
 
 @pytest.mark.parametrize(
@@ -71,13 +82,12 @@ SMALL_HEADS = ["MODEL.ROI_MASK_HEAD.CONV_DIM", "8", "MODEL.ROI_MASK_HEAD.NUM_CON
         ("Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml", {"bbox", "segm"}),
     ],
 )
-def test_models_of_the_zoo_run_by_their_short_name(
-    train_net, command, tiny, capsys, name, tasks
-):
+def test_models_of_the_zoo_run_by_their_short_name(train_net, command, tiny, capsys, name, tasks):
     """Their own configurations, made narrow; weights at random, since none can be fetched."""
     add_shapes(tiny)
-    arguments = command("--cr", "1", "2", "4", "2", "1", "--scope", "pyramid", engine="detectron2",
-                        opts=SMALL_HEADS)
+    arguments = command(
+        "--cr", "1", "2", "4", "2", "1", "--scope", "pyramid", engine="detectron2", opts=SMALL_HEADS
+    )
     arguments[arguments.index("--config-file") + 1] = name
     save_random_weights(name, arguments, tiny / "weights.pth")
     run(train_net, arguments)
@@ -96,7 +106,7 @@ def save_random_weights(name, arguments, path):
     from detectron2_patch.engines.detectron2 import Detectron2Engine
     from detectron2_patch.engines.zoo import find_config
 
-    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS"):]
+    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS") :]
     torch.manual_seed(0)
     engine = Detectron2Engine(load_cfg(find_config(name), opts), "cpu")
     noise = NetworkInput(torch.rand(3, 64, 64) * 255, (64, 64))
@@ -163,11 +173,35 @@ def test_bad_weights_are_refused(train_net, command, tiny, capsys, content):
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_trains_through_defaulttrainer(train_net, command, tiny, damaged):
-    opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2",
-            "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", str(tiny / "out"),
-            "DATALOADER.NUM_WORKERS", "0", "SOLVER.CHECKPOINT_PERIOD", "2"]
-    train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images"),
-             "--cr", "8", "8", "8", "8", "4", *["--train-damaged"] * damaged]
+    opts = [
+        "MODEL.WEIGHTS",
+        "",
+        "SOLVER.MAX_ITER",
+        "3",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "SOLVER.AMP.ENABLED",
+        "False",
+        "OUTPUT_DIR",
+        str(tiny / "out"),
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "2",
+    ]
+    train = [
+        "--train",
+        "--train-data",
+        str(tiny / "boxes.json"),
+        str(tiny / "images"),
+        "--cr",
+        "8",
+        "8",
+        "8",
+        "8",
+        "4",
+        *["--train-damaged"] * damaged,
+    ]
     run(train_net, command(*train, engine="detectron2", opts=opts))
     assert (tiny / "out" / "last_checkpoint").read_text() == "model_final.pth"
     (line,) = (tiny / "out" / "metrics.json").read_text().splitlines()
@@ -186,10 +220,23 @@ def test_training_reads_the_damaged_maps(tiny, command):
     from detectron2_patch.engines.detectron2 import Detectron2Engine
     from detectron2_patch.patch import patch_rpn
 
-    arguments = command(opts=["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2", "SOLVER.AMP.ENABLED",
-                              "False", "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR",
-                              str(tiny / "out"), "DATALOADER.NUM_WORKERS", "0"])
-    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS"):]
+    arguments = command(
+        opts=[
+            "MODEL.WEIGHTS",
+            "",
+            "SOLVER.MAX_ITER",
+            "2",
+            "SOLVER.AMP.ENABLED",
+            "False",
+            "SOLVER.IMS_PER_BATCH",
+            "2",
+            "OUTPUT_DIR",
+            str(tiny / "out"),
+            "DATALOADER.NUM_WORKERS",
+            "0",
+        ]
+    )
+    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS") :]
     engine = Detectron2Engine(load_cfg("configs/demo.yaml", opts), "cpu")
     dataset = load_coco("boxes", tiny / "boxes.json", tiny / "images")
     with patch_rpn(engine.model, {"p2": 4}, "pyramid") as patch:
@@ -199,10 +246,13 @@ def test_training_reads_the_damaged_maps(tiny, command):
     assert not engine.model.training
 
 
-@pytest.mark.parametrize("opts, named", [
-    (["SOLVER.AMP.ENABLED", "True"], "SOLVER.AMP.ENABLED is True"),
-    (["TEST.EVAL_PERIOD", "10"], "TEST.EVAL_PERIOD"),
-])
+@pytest.mark.parametrize(
+    "opts, named",
+    [
+        (["SOLVER.AMP.ENABLED", "True"], "SOLVER.AMP.ENABLED is True"),
+        (["TEST.EVAL_PERIOD", "10"], "TEST.EVAL_PERIOD"),
+    ],
+)
 def test_what_cannot_be_trained_is_refused(train_net, command, tiny, capsys, opts, named):
     train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
     opts = ["MODEL.WEIGHTS", "", "OUTPUT_DIR", str(tiny / "out"), *opts]
@@ -216,7 +266,7 @@ def test_training_on_several_cpu_processes_is_refused(tiny, command, monkeypatch
     from detectron2_patch.errors import InputError
 
     arguments = command(opts=["SOLVER.IMS_PER_BATCH", "2"])
-    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS"):]
+    opts = arguments[arguments.index("MODEL.RESNETS.STEM_OUT_CHANNELS") :]
     engine = Detectron2Engine(load_cfg("configs/demo.yaml", opts), "cpu")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -237,7 +287,7 @@ def test_the_zoos_weights_are_the_default(train_net, command, tiny, monkeypatch)
     arguments = command(engine="detectron2", opts=SMALL_HEADS)
     arguments[arguments.index("--config-file") + 1] = name
     start = arguments.index("MODEL.WEIGHTS")
-    del arguments[start:start + 2]
+    del arguments[start : start + 2]
     save_random_weights(name, arguments, tiny / "weights.pth")
     run(train_net, arguments)
     assert asked == [

@@ -18,9 +18,14 @@ CR = ["--cr", "2", "4", "8", "4", "2"]
 
 def start(arguments, prefix=(), **options):
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, *prefix, "tools/train_net.py", *arguments], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-                            **options)
+    return subprocess.Popen(
+        [sys.executable, *prefix, "tools/train_net.py", *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        **options,
+    )
 
 
 def finish(process):
@@ -40,8 +45,11 @@ def engine(request):
 def test_two_processes_give_the_numbers_of_one(train_net, command, tiny, engine):
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0", "DATALOADER.NUM_WORKERS", "0"]
     results = {}
-    for how, prefix, flags in (("one", [], []), ("flags", [], ["--num-gpus", "2"]),
-                               ("torchrun", TORCHRUN, [])):
+    for how, prefix, flags in (
+        ("one", [], []),
+        ("flags", [], ["--num-gpus", "2"]),
+        ("torchrun", TORCHRUN, []),
+    ):
         arguments = command(*CR, *flags, "--scope", "pyramid", opts=opts, engine=engine)
         folder = tiny / how
         arguments[arguments.index("--results-dir") + 1] = str(folder)
@@ -63,7 +71,7 @@ def test_two_processes_give_the_detections_of_one(tiny, command, engine, tmp_pat
     script = tmp_path / "detect.py"
     script.write_text(f"""
 import pickle, sys
-from detectron2_patch import distributed
+from detectron2_patch.utils import distributed
 from detectron2_patch.config import load_cfg
 from detectron2_patch.data.coco import load_coco
 from detectron2_patch.engines.choice import build_engine
@@ -83,8 +91,12 @@ with distributed.joined("cpu"):
     for prefix in ([], TORCHRUN):
         path = tmp_path / f"{len(found)}.pkl"
         environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, *prefix, str(script), str(path)], check=True, timeout=300,
-                       env=environment)
+        subprocess.run(
+            [sys.executable, *prefix, str(script), str(path)],
+            check=True,
+            timeout=300,
+            env=environment,
+        )
         found.append(np.load(path, allow_pickle=True))
     one, two = found
     assert [d["image_id"] for d in one] == [d["image_id"] for d in two] == [1, 2, 3]
@@ -106,8 +118,7 @@ def test_a_process_that_dies_ends_the_run(tiny, command, engine):
     document["images"] = [{**document["images"][0], "id": number} for number in range(1, 3001)]
     document["annotations"] = [{**document["annotations"][0], "image_id": 1}]
     (tiny / "boxes.json").write_text(json.dumps(document))
-    process = start(command("--num-gpus", "2", engine=engine,
-                            opts=["DATALOADER.NUM_WORKERS", "0"]))
+    process = start(command("--num-gpus", "2", engine=engine, opts=["DATALOADER.NUM_WORKERS", "0"]))
     victim = wait_for_worker(process.pid, rank=1)
     os.kill(victim, signal.SIGKILL)
     began = time.monotonic()
@@ -167,16 +178,14 @@ def test_bad_numbers_of_processes_are_refused(train_net, command, tiny, capsys, 
     arguments = command(*flags)
     if "cuda" in flags:
         start = arguments.index("cpu") - 1
-        del arguments[start:start + 2]
+        del arguments[start : start + 2]
     assert train_net.main(arguments) == 2
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
     assert len(lines) == 1 and named in lines[0]
     assert not (tiny / "results").exists()
 
 
-def test_more_processes_than_torchrun_started_are_refused(
-    train_net, command, capsys, monkeypatch
-):
+def test_more_processes_than_torchrun_started_are_refused(train_net, command, capsys, monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_WORLD_SIZE", "1")):
         monkeypatch.setenv(name, value)
     assert train_net.main(command("--num-gpus", "4")) == 2
@@ -184,8 +193,18 @@ def test_more_processes_than_torchrun_started_are_refused(
 
 
 def test_two_processes_train_together(tiny, command):
-    opts = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2",
-            "OUTPUT_DIR", str(tiny / "out"), "SOLVER.CHECKPOINT_PERIOD", "2"]
+    opts = [
+        "MODEL.WEIGHTS",
+        "",
+        "SOLVER.MAX_ITER",
+        "3",
+        "SOLVER.IMS_PER_BATCH",
+        "2",
+        "OUTPUT_DIR",
+        str(tiny / "out"),
+        "SOLVER.CHECKPOINT_PERIOD",
+        "2",
+    ]
     train = ["--train", "--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
     status, out, err = finish(start(command(*train, "--num-gpus", "2", opts=opts)))
     assert status == 0, err

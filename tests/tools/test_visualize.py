@@ -8,9 +8,9 @@ from PIL import Image
 def arguments(command, tiny, *images, more=()):
     given = command("--cr", "1", "1", "1", "1", "4", *more)
     start = given.index("--test-data")
-    del given[start:start + 5]  # --test-data JSON IMAGES --results-dir DIR
+    del given[start : start + 5]  # --test-data JSON IMAGES --results-dir DIR
     start = given.index("--engine")
-    del given[start:start + 2]
+    del given[start : start + 2]
     return ["--image", *map(str, images), "--output", str(tiny / "a.png"), *given]
 
 
@@ -43,15 +43,24 @@ def test_several_images_of_every_kind(visualize, command, tiny):
     assert visualize.main(given) == 0
     names = {path.name for path in (tiny / "pictures").iterdir()}
     assert {name for name in names if "_maps" not in name} == {
-        "bits.png", "cmyk.png", "grey_3.png", "grey_4.png", "turned.png"}
+        "bits.png",
+        "cmyk.png",
+        "grey_3.png",
+        "grey_4.png",
+        "turned.png",
+    }
     assert len(names) == 10
     with Image.open(tiny / "pictures" / "turned.png") as turned:
         assert turned.size == (341 * 2 + 8, 512 + 48)  # upright
 
 
 def test_names_of_the_classes_come_from_a_json(visualize, command, tiny, capsys):
-    given = arguments(command, tiny, tiny / "images" / "1.png",
-                      more=["--classes", str(tiny / "boxes.json"), "--threshold", "0"])
+    given = arguments(
+        command,
+        tiny,
+        tiny / "images" / "1.png",
+        more=["--classes", str(tiny / "boxes.json"), "--threshold", "0"],
+    )
     assert visualize.main(given) == 0
     document = json.loads((tiny / "boxes.json").read_text())
     document["categories"].pop()
@@ -63,7 +72,8 @@ def test_names_of_the_classes_come_from_a_json(visualize, command, tiny, capsys)
 @pytest.mark.parametrize("text", ["{", "{}", "[]"])
 def test_a_json_without_classes_is_refused(visualize, command, tiny, text, capsys):
     (tiny / "names.json").write_text(text)
-    given = arguments(command, tiny, tiny / "images" / "1.png",
-                      more=["--classes", str(tiny / "names.json")])
+    given = arguments(
+        command, tiny, tiny / "images" / "1.png", more=["--classes", str(tiny / "names.json")]
+    )
     assert visualize.main(given) == 2
     assert "names.json names no classes" in capsys.readouterr().err

@@ -9,12 +9,27 @@ SCHEDULES = {
     "steps": ["SOLVER.STEPS", "(60, 80)", "SOLVER.WARMUP_ITERS", "10"],
     "late step": ["SOLVER.STEPS", "(60, 200)", "SOLVER.GAMMA", "0.5"],
     "no warm-up": ["SOLVER.STEPS", "(50,)", "SOLVER.WARMUP_ITERS", "0"],
-    "constant warm-up": ["SOLVER.STEPS", "(50,)", "SOLVER.WARMUP_METHOD", "constant",
-                         "SOLVER.WARMUP_ITERS", "20"],
+    "constant warm-up": [
+        "SOLVER.STEPS",
+        "(50,)",
+        "SOLVER.WARMUP_METHOD",
+        "constant",
+        "SOLVER.WARMUP_ITERS",
+        "20",
+    ],
     "cosine": ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.WARMUP_ITERS", "10"],
-    "cosine to an end": ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END",
-                         "0.005", "SOLVER.BASE_LR", "0.02", "SOLVER.RESCALE_INTERVAL", "True",
-                         "SOLVER.WARMUP_ITERS", "10"],
+    "cosine to an end": [
+        "SOLVER.LR_SCHEDULER_NAME",
+        "WarmupCosineLR",
+        "SOLVER.BASE_LR_END",
+        "0.005",
+        "SOLVER.BASE_LR",
+        "0.02",
+        "SOLVER.RESCALE_INTERVAL",
+        "True",
+        "SOLVER.WARMUP_ITERS",
+        "10",
+    ],
 }
 
 
@@ -66,8 +81,16 @@ def test_norms_and_biases_have_their_own_decay():
 
 @pytest.mark.parametrize("kind", ["norm", "value"])
 def test_gradients_are_clipped_one_parameter_at_a_time(kind):
-    cfg = config(["SOLVER.CLIP_GRADIENTS.ENABLED", "True", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind,
-                  "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "1.0"])
+    cfg = config(
+        [
+            "SOLVER.CLIP_GRADIENTS.ENABLED",
+            "True",
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+            kind,
+            "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+            "1.0",
+        ]
+    )
     model = nn.Linear(2, 2)
     model.weight.grad, model.bias.grad = torch.full((2, 2), 3.0), torch.full((2,), 0.1)
     solver.clip_gradients(cfg, model)

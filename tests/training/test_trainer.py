@@ -49,16 +49,25 @@ def dataset(tmp_path):
         pixels = generator.randint(0, 99, (height, width, 3), dtype=np.uint8)
         pixels[10:40, 12:44] = 200
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        images.append({"id": number, "file_name": f"{number}.png", "width": width,
-                       "height": height})
+        images.append(
+            {"id": number, "file_name": f"{number}.png", "width": width, "height": height}
+        )
         if number < 6:
-            annotations.append({"id": number, "image_id": number, "category_id": number % 2 + 1,
-                                "bbox": [12, 10, 32, 30], "area": 960, "iscrowd": 0})
+            annotations.append(
+                {
+                    "id": number,
+                    "image_id": number,
+                    "category_id": number % 2 + 1,
+                    "bbox": [12, 10, 32, 30],
+                    "area": 960,
+                    "iscrowd": 0,
+                }
+            )
     categories = [{"id": 1, "name": "odd"}, {"id": 2, "name": "even"}]
     json_file = tmp_path / "boxes.json"
-    json_file.write_text(json.dumps(
-        {"images": images, "annotations": annotations, "categories": categories}
-    ))
+    json_file.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
     return load_coco("boxes", json_file, tmp_path)
 
 
@@ -71,13 +80,28 @@ def test_writes_what_detectron2_writes(dataset, tmp_path):
     cfg = config(tmp_path / "out")
     path = train(cfg, model_for(cfg), dataset, resume=False)
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"metrics.json", "last_checkpoint", "model_final.pth", "model_0000001.pth",
-                     "model_0000003.pth", "model_0000005.pth"}
+    assert names == {
+        "metrics.json",
+        "last_checkpoint",
+        "model_final.pth",
+        "model_0000001.pth",
+        "model_0000003.pth",
+        "model_0000005.pth",
+    }
     assert (tmp_path / "out" / "last_checkpoint").read_text() == path.name == "model_final.pth"
     line = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[-1])
     assert line["iteration"] == 5
-    assert {"total_loss", "loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc", "lr", "time",
-            "data_time", "eta_seconds"} <= set(line)
+    assert {
+        "total_loss",
+        "loss_cls",
+        "loss_box_reg",
+        "loss_rpn_cls",
+        "loss_rpn_loc",
+        "lr",
+        "time",
+        "data_time",
+        "eta_seconds",
+    } <= set(line)
     state = torch.load(path, weights_only=True)
     assert set(state) >= {"model", "optimizer", "scheduler", "iteration"}
 
@@ -154,8 +178,14 @@ def test_a_flip_moves_the_boxes_with_the_pixels(direction, moved):
 
 
 def test_a_diverged_training_says_so(dataset, tmp_path):
-    cfg = config(tmp_path / "out", **{"SOLVER.BASE_LR": 1e30, "SOLVER.WARMUP_ITERS": 0,
-                                      "SOLVER.CLIP_GRADIENTS.ENABLED": False})
+    cfg = config(
+        tmp_path / "out",
+        **{
+            "SOLVER.BASE_LR": 1e30,
+            "SOLVER.WARMUP_ITERS": 0,
+            "SOLVER.CLIP_GRADIENTS.ENABLED": False,
+        },
+    )
     with pytest.raises(InputError, match="diverged.*BASE_LR"):
         train(cfg, model_for(cfg), dataset, resume=False)
 

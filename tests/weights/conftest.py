@@ -9,9 +9,20 @@ from detectron2_patch.rcnn.model import FasterRCNN
 from detectron2_patch.weights import transfer
 
 R50 = "configs/COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
-SMALL = ["MODEL.RESNETS.STEM_OUT_CHANNELS", "4", "MODEL.RESNETS.RES2_OUT_CHANNELS", "8",
-         "MODEL.RESNETS.WIDTH_PER_GROUP", "2", "MODEL.FPN.OUT_CHANNELS", "8",
-         "MODEL.ROI_BOX_HEAD.FC_DIM", "8", "MODEL.ROI_HEADS.NUM_CLASSES", "3"]
+SMALL = [
+    "MODEL.RESNETS.STEM_OUT_CHANNELS",
+    "4",
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    "8",
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
+    "2",
+    "MODEL.FPN.OUT_CHANNELS",
+    "8",
+    "MODEL.ROI_BOX_HEAD.FC_DIM",
+    "8",
+    "MODEL.ROI_HEADS.NUM_CLASSES",
+    "3",
+]
 
 
 @pytest.fixture
@@ -34,8 +45,11 @@ def backbone_blobs(norm="bn_s bn_b"):
     stages = zip((3, 4, 6, 3), (2, 4, 8, 16), (8, 16, 32, 64))
     for stage, (depth, width, out) in enumerate(stages, start=2):
         for number in range(depth):
-            convs = {"branch2a": (width, channels, 1, 1), "branch2b": (width, width, 3, 3),
-                     "branch2c": (out, width, 1, 1)}
+            convs = {
+                "branch2a": (width, channels, 1, 1),
+                "branch2b": (width, width, 3, 3),
+                "branch2c": (out, width, 1, 1),
+            }
             if number == 0:
                 convs["branch1"] = (out, channels, 1, 1)
             for branch, shape in convs.items():
@@ -48,9 +62,15 @@ def backbone_blobs(norm="bn_s bn_b"):
 
 def detector_blobs():
     """Shapes of the whole narrow detector as Caffe2 names them; 3 classes."""
-    layers = {"conv_rpn_fpn2": (8, 8, 3, 3), "rpn_cls_logits_fpn2": (3, 8, 1, 1),
-              "rpn_bbox_pred_fpn2": (12, 8, 1, 1), "fc6": (8, 8 * 49), "fc7": (8, 8),
-              "cls_score": (4, 8), "bbox_pred": (16, 8)}
+    layers = {
+        "conv_rpn_fpn2": (8, 8, 3, 3),
+        "rpn_cls_logits_fpn2": (3, 8, 1, 1),
+        "rpn_bbox_pred_fpn2": (12, 8, 1, 1),
+        "fc6": (8, 8 * 49),
+        "fc7": (8, 8),
+        "cls_score": (4, 8),
+        "bbox_pred": (16, 8),
+    }
     for stage, last, channels in ((2, 2, 8), (3, 3, 16), (4, 5, 32), (5, 2, 64)):
         lateral = "" if stage == 5 else "_lateral"
         layers[f"fpn_inner_res{stage}_{last}_sum{lateral}"] = (8, channels, 1, 1)
@@ -68,8 +88,11 @@ def caffe2_file():
 
     def make(kind="folded"):
         norm = "bn_gamma bn_beta bn_running_mean bn_running_var"
-        shapes = {"folded": backbone_blobs(), "statistics": backbone_blobs(norm),
-                  "detector": detector_blobs()}[kind]
+        shapes = {
+            "folded": backbone_blobs(),
+            "statistics": backbone_blobs(norm),
+            "detector": detector_blobs(),
+        }[kind]
         shapes = {**shapes, "fc1000_w": (10, 64), "fc1000_b": (10,), "conv1_w_momentum": (4,)}
         rng = np.random.default_rng(0)
         blobs = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
@@ -103,8 +126,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if start:
             end = len(server.body)
             self.send_header("Content-Range", f"bytes {start + server.off}-{end - 1}/{end}")
-        for name, value in {"Content-Length": str(len(body)), "ETag": server.etag,
-                            "Last-Modified": server.date, "Content-Type": server.kind}.items():
+        for name, value in {
+            "Content-Length": str(len(body)),
+            "ETag": server.etag,
+            "Last-Modified": server.date,
+            "Content-Type": server.kind,
+        }.items():
             if value and name != server.hidden:
                 self.send_header(name, value)
         self.end_headers()
@@ -140,7 +167,8 @@ def server(monkeypatch, tmp_path):
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     server.kept = lambda: {
-        path.name for path in (tmp_path / "cache").rglob("*")
+        path.name
+        for path in (tmp_path / "cache").rglob("*")
         if path.is_file() and path.suffix != ".lock"
     }
     yield server

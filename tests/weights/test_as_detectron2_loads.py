@@ -99,9 +99,7 @@ def test_a_caffe2_detector(tmp_path, config, small_model, caffe2_file):
 
 def test_a_torchvision_backbone(tmp_path, config, small_model):
     model, path, part = small_model(), tmp_path / "R-50.pkl", "backbone.bottom_up."
-    named = {
-        k.removeprefix(part): v for k, v in random_arrays(model).items() if k.startswith(part)
-    }
+    named = {k.removeprefix(part): v for k, v in random_arrays(model).items() if k.startswith(part)}
     named["stem.fc.weight"] = np.zeros((10, 64), np.float32)
     named["stem.conv1.norm.num_batches_tracked"] = np.array(5)
     content = {"model": named, "__author__": "torchvision", "matching_heuristics": True}

@@ -34,8 +34,10 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("weights")
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "iteration": 7, "optimizer":
-                                                          {"state": {0: {"step": 1}}}}])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda s: s, lambda s: {"model": s, "iteration": 7, "optimizer": {"state": {0: {"step": 1}}}}],
+)
 @pytest.mark.parametrize("legacy", [False, True])
 def test_torch_files(tmp_path, wrap, legacy):
     path = tmp_path / "a.pkl"  # the content counts and not the ending
@@ -94,8 +96,16 @@ def test_axes_in_any_order_in_memory(tmp_path, protocol, axes):
 
 
 def test_scalars_are_tensors_and_other_values_are_left_out(tmp_path):
-    content = {"model": {"n": np.float32(2), "text": "x", "texts": np.array(["x"]), 3: np.ones(1),
-                         "objects": np.array([None, 1]), "when": np.datetime64("2020-01-01")}}
+    content = {
+        "model": {
+            "n": np.float32(2),
+            "text": "x",
+            "texts": np.array(["x"]),
+            3: np.ones(1),
+            "objects": np.array([None, 1]),
+            "when": np.datetime64("2020-01-01"),
+        }
+    }
     assert same(read(tmp_path, content), {"n": torch.tensor(2.0)})
 
 
@@ -137,19 +147,24 @@ def test_other_globals_are_refused_by_name(tmp_path, call):
         read(tmp_path, {"model": Runs(call, "x")})
 
 
-@pytest.mark.parametrize("module, name", [
-    ("numpy.testing._private.utils", "runstring"),
-    ("numpy", "dtype.__init__"),
-    ("numpy._core.multiarray", "_reconstruct.__class__"),
-    ("numpy", "ndarray.tofile"),
-    ("collections", "OrderedDict.__reduce__"),
-    ("_codecs", "decode"),
-    ("numpy", "memmap"),
-])
+@pytest.mark.parametrize(
+    "module, name",
+    [
+        ("numpy.testing._private.utils", "runstring"),
+        ("numpy", "dtype.__init__"),
+        ("numpy._core.multiarray", "_reconstruct.__class__"),
+        ("numpy", "ndarray.tofile"),
+        ("collections", "OrderedDict.__reduce__"),
+        ("_codecs", "decode"),
+        ("numpy", "memmap"),
+    ],
+)
 def test_no_dotted_name_leads_out_of_what_is_admitted(tmp_path, module, name):
-    content = b"\x80\x04" + b"".join(
-        b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name)
-    ) + b"\x93."
+    content = (
+        b"\x80\x04"
+        + b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+        + b"\x93."
+    )
     with pytest.raises(InputError, match=f"{module}.{name}".replace(".", r"\.")):
         read(tmp_path, content)
 
@@ -168,19 +183,22 @@ def test_bytes_are_never_taken_for_objects(tmp_path):
 ARRAY = pickle.dumps({"model": {"w": np.ones(100, np.float32)}})
 
 
-@pytest.mark.parametrize("content, named", [
-    (b"", "empty"),
-    (b"  <!DOCTYPE html><html>404</html>", "web page"),
-    (b"version https://git-lfs.github.com/spec/v1", "no checkpoint"),
-    (b"\x89PNG\r\n", "no checkpoint"),
-    (b"\x80\x05", "damaged"),
-    (b"(text that begins as a pickle may", "damaged"),
-    (b"PK\x03\x04 cut", "damaged"),
-    (ARRAY.replace(b"Kd\x85", b"Ke\x85"), "damaged"),  # 101 numbers, the bytes of 100
-    (pickle.dumps([1, 2]), "no tensors"),
-    (pickle.dumps({}), "no tensors"),
-    (pickle.dumps({"model": {"w": "text"}}), "no tensors"),
-])
+@pytest.mark.parametrize(
+    "content, named",
+    [
+        (b"", "empty"),
+        (b"  <!DOCTYPE html><html>404</html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "no checkpoint"),
+        (b"\x89PNG\r\n", "no checkpoint"),
+        (b"\x80\x05", "damaged"),
+        (b"(text that begins as a pickle may", "damaged"),
+        (b"PK\x03\x04 cut", "damaged"),
+        (ARRAY.replace(b"Kd\x85", b"Ke\x85"), "damaged"),  # 101 numbers, the bytes of 100
+        (pickle.dumps([1, 2]), "no tensors"),
+        (pickle.dumps({}), "no tensors"),
+        (pickle.dumps({"model": {"w": "text"}}), "no tensors"),
+    ],
+)
 def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content, named):
     with pytest.raises(InputError, match=f"a.pkl .*{named}") as refusal:
         read(tmp_path, content)

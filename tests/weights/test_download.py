@@ -83,9 +83,16 @@ def test_paths_and_other_schemes(tmp_path):
     path.write_bytes(b"x")
     assert download.resolve_weights(str(path)) == path
     assert download.resolve_weights(f"{path}?matching_heuristics=True") == path
-    for name, named in [(str(tmp_path), "folder"), ("none.pth", "none.pth"), ("https://", "file"),
-                        ("https://host/", "file"), ("https://[a/b.pkl", "file"),
-                        ("http://a/b.pkl", "scheme http;"), ("s3://a/b.pkl", "s3"),
-                        ("catalog://a", "catalog"), ("detectron2://", "file")]:
+    for name, named in [
+        (str(tmp_path), "folder"),
+        ("none.pth", "none.pth"),
+        ("https://", "file"),
+        ("https://host/", "file"),
+        ("https://[a/b.pkl", "file"),
+        ("http://a/b.pkl", "scheme http;"),
+        ("s3://a/b.pkl", "s3"),
+        ("catalog://a", "catalog"),
+        ("detectron2://", "file"),
+    ]:
         with pytest.raises(InputError, match=named):
             download.resolve_weights(name)

@@ -15,9 +15,12 @@ def save(state, path):
 
 def test_a_whole_checkpoint_fills_the_model(tmp_path, small_model, caplog):
     source, target = small_model(), small_model()
-    state = {**source.state_dict(), "pixel_mean": torch.zeros(3, 1, 1),
-             "backbone.bottom_up.stem.conv1.norm.num_batches_tracked": torch.tensor(7),
-             "proposal_generator.anchor_generator.cell_anchors.0": torch.zeros(3, 4)}
+    state = {
+        **source.state_dict(),
+        "pixel_mean": torch.zeros(3, 1, 1),
+        "backbone.bottom_up.stem.conv1.norm.num_batches_tracked": torch.tensor(7),
+        "proposal_generator.anchor_generator.cell_anchors.0": torch.zeros(3, 4),
+    }
     assert load_weights(target, save(state, tmp_path / "a.pth")) == []
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
@@ -63,8 +66,10 @@ def test_a_new_class_count_starts_the_predictor_at_random(tmp_path, small_model,
     target = small_model()
     path = save(state, tmp_path / "a.pth")
     lacking = load_weights(target, path, require_all=False)
-    assert lacking == [f"roi_heads.box_predictor.{name}" for name in (
-        "cls_score.weight", "cls_score.bias", "bbox_pred.weight", "bbox_pred.bias")]
+    assert lacking == [
+        f"roi_heads.box_predictor.{name}"
+        for name in ("cls_score.weight", "cls_score.bias", "bbox_pred.weight", "bbox_pred.bias")
+    ]
     assert "4 of the model's" in caplog.text and "(6, 8) in the file" in caplog.text
     fc1 = "roi_heads.box_head.fc1.weight"
     assert torch.equal(target.state_dict()[fc1], state[fc1])
@@ -81,8 +86,9 @@ def test_what_is_not_finite_is_named(tmp_path, small_model, value):
 def test_what_has_no_place_is_said(tmp_path, small_model, caplog):
     mask = {f"roi_heads.mask_head.mask_fcn{i}.weight": torch.zeros(1) for i in range(4)}
     with caplog.at_level(logging.WARNING):
-        load_weights(small_model(), save({**small_model().state_dict(), **mask},
-                                         tmp_path / "a.pth"))
+        load_weights(
+            small_model(), save({**small_model().state_dict(), **mask}, tmp_path / "a.pth")
+        )
     assert "4 tensors have no place" in caplog.text and "mask_fcn2.weight …" in caplog.text
 
 
@@ -96,10 +102,12 @@ def test_a_caffe2_backbone_starts_a_training(tmp_path, small_model, caffe2_file)
     assert lacking and not any(name.startswith("backbone.bottom_up") for name in lacking)
     assert torch.equal(target.roi_heads.box_head.fc1.weight, head)
     bottom_up = target.backbone.bottom_up
-    for tensor, blob in ((bottom_up.res3[0].shortcut.weight, "res3_0_branch1_w"),
-                         (bottom_up.res2[1].conv1.norm.weight, "res2_1_branch2a_bn_s"),
-                         (bottom_up.res5[2].conv3.norm.bias, "res5_2_branch2c_bn_b"),
-                         (bottom_up.stem.conv1.norm.bias, "res_conv1_bn_b")):
+    for tensor, blob in (
+        (bottom_up.res3[0].shortcut.weight, "res3_0_branch1_w"),
+        (bottom_up.res2[1].conv1.norm.weight, "res2_1_branch2a_bn_s"),
+        (bottom_up.res5[2].conv3.norm.bias, "res5_2_branch2c_bn_b"),
+        (bottom_up.stem.conv1.norm.bias, "res_conv1_bn_b"),
+    ):
         assert torch.equal(tensor, torch.from_numpy(blobs[blob]))
     # folded: the norm subtracts nothing and divides by the root of 1
     assert torch.equal(bottom_up.stem.conv1.norm.running_mean, torch.zeros(4))

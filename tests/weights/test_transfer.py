@@ -32,11 +32,14 @@ def test_a_killed_download_goes_on(server, monkeypatch):
     assert server.asked == ["bytes=1000-"]
 
 
-@pytest.mark.parametrize("etag, date, sent", [
-    ('"1"', "Tue, 24 Nov 2026 16:00:00 GMT", '"1"'),
-    ('W/"1"', "Tue, 24 Nov 2026 16:00:00 GMT", "Tue, 24 Nov 2026 16:00:00 GMT"),
-    ('W/"1"', "", None),
-])
+@pytest.mark.parametrize(
+    "etag, date, sent",
+    [
+        ('"1"', "Tue, 24 Nov 2026 16:00:00 GMT", '"1"'),
+        ('W/"1"', "Tue, 24 Nov 2026 16:00:00 GMT", "Tue, 24 Nov 2026 16:00:00 GMT"),
+        ('W/"1"', "", None),
+    ],
+)
 def test_the_rest_is_asked_of_the_same_file_only(server, monkeypatch, etag, date, sent):
     server.etag, server.date, server.if_range = etag, date, False
     leave_a_part(server, monkeypatch)
@@ -58,13 +61,20 @@ def test_a_server_without_ranges_sends_all_again(server, monkeypatch):
 
 
 @pytest.mark.parametrize("if_range", [True, False])
-@pytest.mark.parametrize("before, after, body", [
-    *(('"1"', after, body) for after in ('"2"', "")
-      for body in (NEWER, NEWER + b"more", NEWER[:1500], NEWER[:500])),
-    *(("", "", body) for body in (NEWER + b"more", NEWER[:1500], NEWER[:500])),
-])
-def test_a_file_that_changed_is_never_joined_to_the_old_part(server, monkeypatch, if_range,
-                                                             before, after, body):
+@pytest.mark.parametrize(
+    "before, after, body",
+    [
+        *(
+            ('"1"', after, body)
+            for after in ('"2"', "")
+            for body in (NEWER, NEWER + b"more", NEWER[:1500], NEWER[:500])
+        ),
+        *(("", "", body) for body in (NEWER + b"more", NEWER[:1500], NEWER[:500])),
+    ],
+)
+def test_a_file_that_changed_is_never_joined_to_the_old_part(
+    server, monkeypatch, if_range, before, after, body
+):
     server.etag, server.if_range = before, if_range
     leave_a_part(server, monkeypatch)
     server.body, server.etag = body, after
@@ -121,11 +131,14 @@ def test_no_such_file_says_where_to_put_it(server, code):
     assert server.kept() == set() and len(server.asked) == 1
 
 
-@pytest.mark.parametrize("kind, hidden, body, named", [
-    ("text/html; charset=utf-8", None, NEWER, "web page"),
-    ("", "Content-Length", NEWER, "how much"),
-    ("", None, b"", "sends nothing"),
-])
+@pytest.mark.parametrize(
+    "kind, hidden, body, named",
+    [
+        ("text/html; charset=utf-8", None, NEWER, "web page"),
+        ("", "Content-Length", NEWER, "how much"),
+        ("", None, b"", "sends nothing"),
+    ],
+)
 def test_an_answer_that_is_no_file_is_refused(server, kind, hidden, body, named):
     server.kind, server.hidden, server.body = kind, hidden, body
     with pytest.raises(InputError, match=named):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.report.figures.style import (
     BLACK,
     BLUE,
@@ -15,6 +14,7 @@ from detectron2_patch.report.figures.style import (
     new_figure,
 )
 from detectron2_patch.report.records import METRICS, Group
+from detectron2_patch.settings.levels import LEVELS
 
 STAR = "★"
 ESTIMATES = {
@@ -54,7 +54,8 @@ def draw(group: Group, scope: str, analysis: Mapping[str, Any]) -> Figure | None
         "Points of AP lost when a level is fully degraded: alone, on top of the other four, and "
         "averaged over all combinations; with 95 % intervals where the images were resampled. "
         f"{STAR} marks a key level: surely more than a fifth of what all five cost together.",
-        canvas, missing,
+        canvas,
+        missing,
     )
 
 

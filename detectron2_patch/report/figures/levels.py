@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.report.figures.style import (
     LEVEL_STYLE,
     METRIC_NAMES,
@@ -13,6 +12,7 @@ from detectron2_patch.report.figures.style import (
     show_ratio,
 )
 from detectron2_patch.report.records import METRICS, Group, Record
+from detectron2_patch.settings.levels import LEVELS
 
 
 def draw(group: Group, scope: str) -> Figure | None:
@@ -37,14 +37,23 @@ def draw(group: Group, scope: str) -> Figure | None:
         panel.set_xlabel("linear ratio of the level (1: clean)")
     for panel in panels[:, 0]:
         panel.set_ylabel("AP in percent")
-    canvas.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  handlelength=3.5)
-    missing = [f"{level.upper()} at {show_ratio(ratio)}" for level, line in found.items()
-               for ratio in ratios if ratio not in line]
+    canvas.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        handlelength=3.5,
+    )
+    missing = [
+        f"{level.upper()} at {show_ratio(ratio)}"
+        for level, line in found.items()
+        for ratio in ratios
+        if ratio not in line
+    ]
     return Figure(
         f"levels_{scope}",
         "AP, APs, APm and APl against the ratio of one level while the other four stay clean.",
-        canvas, missing,
+        canvas,
+        missing,
     )
 
 
@@ -61,7 +70,8 @@ def _alone(group: Group, scope: str, index: int) -> dict[float, Record]:
     line = {
         record.ratios[index]: record
         for record in group.records
-        if record.plain and record.scope == scope
+        if record.plain
+        and record.scope == scope
         and all(r == 1 for i, r in enumerate(record.ratios) if i != index)
     }
     if group.clean is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from itertools import combinations
 
-from detectron2_patch.ratios import LEVELS
 from detectron2_patch.report.figures.style import (
     BLUE,
     GREEN,
@@ -14,9 +13,13 @@ from detectron2_patch.report.figures.style import (
     new_figure,
 )
 from detectron2_patch.report.records import Group, Record
+from detectron2_patch.settings.levels import LEVELS
 
-SIZES = {"APs": ("small objects (APs)", BLUE, ""), "APm": ("medium objects (APm)", ORANGE, "///"),
-         "APl": ("large objects (APl)", GREEN, "...")}
+SIZES = {
+    "APs": ("small objects (APs)", BLUE, ""),
+    "APm": ("medium objects (APm)", ORANGE, "///"),
+    "APl": ("large objects (APl)", GREEN, "..."),
+}
 
 
 def draw(group: Group, scope: str) -> Figure | None:
@@ -26,17 +29,28 @@ def draw(group: Group, scope: str) -> Figure | None:
     found = [_find(group, scope, pair) for pair in pairs]
     if group.clean is None or not any(found):
         return None
-    canvas = new_figure(group, scope, "Two levels at full degradation: what each size loses",
-                        (9, 4.2))
+    canvas = new_figure(
+        group, scope, "Two levels at full degradation: what each size loses", (9, 4.2)
+    )
     panel = canvas.subplots()
     for shift, (metric, (label, colour, hatch)) in enumerate(SIZES.items()):
-        drops = [math.nan if r is None or (d := group.drop(r, metric)) is None else d
-                 for r in found]
+        drops = [
+            math.nan if r is None or (d := group.drop(r, metric)) is None else d for r in found
+        ]
         places = [place + 0.27 * (shift - 1) for place in range(len(pairs))]
-        bars = panel.bar(places, drops, 0.25, label=label, color=colour, hatch=hatch,
-                         edgecolor="white", linewidth=0)
-        panel.bar_label(bars, ["" if math.isnan(d) else f"{round(d):d}" for d in drops], fontsize=7,
-                        padding=1)
+        bars = panel.bar(
+            places,
+            drops,
+            0.25,
+            label=label,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
+        )
+        panel.bar_label(
+            bars, ["" if math.isnan(d) else f"{round(d):d}" for d in drops], fontsize=7, padding=1
+        )
     panel.set_xticks(range(len(pairs)), names)
     for place, record in enumerate(found):
         if record is None:
@@ -49,7 +63,8 @@ def draw(group: Group, scope: str) -> Figure | None:
         f"pairs_{scope}",
         "Points of APs, APm and APl lost with two levels reduced to one element (ratio max) and "
         "the other three clean.",
-        canvas, [f"{name} at max" for name, one in zip(names, found) if one is None],
+        canvas,
+        [f"{name} at max" for name, one in zip(names, found) if one is None],
     )
 
 

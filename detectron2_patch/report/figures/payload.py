@@ -33,9 +33,15 @@ def draw(group: Group) -> Figure | None:
     for panel in panels:
         _points(panel, group, known, front)
         for number, record in enumerate(named, start=1):
-            panel.annotate(str(number), (record.smaller, group.drop(record)), fontsize=7,
-                           ha="center", va="center", clip_on=True,
-                           bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": RED})
+            panel.annotate(
+                str(number),
+                (record.smaller, group.drop(record)),
+                fontsize=7,
+                ha="center",
+                va="center",
+                clip_on=True,
+                bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": RED},
+            )
         panel.set_xscale("log")
         panel.set_xlabel("times smaller than P2–P5 in fp32")
     panels[0].set_title("All settings")
@@ -52,10 +58,20 @@ def draw(group: Group) -> Figure | None:
     handles, labels = panels[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower left", ncols=1)
     names = [f"{n}  {_name(record)}" for n, record in enumerate(named, start=1)]
-    canvas.legend([_blank()] * len(names), names, loc="outside lower right", ncols=2, fontsize=8,
-                  handlelength=0, handletextpad=0, columnspacing=1.5)
-    text = ("Points of AP lost against how many times less has to be sent than P2 to P5 as 32-bit "
-            "numbers; the line joins the settings that no other one beats.")
+    canvas.legend(
+        [_blank()] * len(names),
+        names,
+        loc="outside lower right",
+        ncols=2,
+        fontsize=8,
+        handlelength=0,
+        handletextpad=0,
+        columnspacing=1.5,
+    )
+    text = (
+        "Points of AP lost against how many times less has to be sent than P2 to P5 as 32-bit "
+        "numbers; the line joins the settings that no other one beats."
+    )
     return Figure("payload_pyramid", text, canvas)
 
 
@@ -86,13 +102,25 @@ def _points(panel, group: Group, known: Sequence[Record], front: Sequence[Record
         (methods, "levels left out, bits or ranks", {"color": ORANGE, "marker": "D", "s": 16}),
     ):
         if records:
-            panel.scatter([r.smaller for r in records], [group.drop(r) for r in records],
-                          label=f"{label} ({len(records):,} settings)", linewidths=0,
-                          rasterized=len(records) > 500, **look)
+            panel.scatter(
+                [r.smaller for r in records],
+                [group.drop(r) for r in records],
+                label=f"{label} ({len(records):,} settings)",
+                linewidths=0,
+                rasterized=len(records) > 500,
+                **look,
+            )
     front = front[::-1]  # by times smaller: between two, the one that sends less is all there is
-    panel.plot([r.smaller for r in front], [group.drop(r) for r in front], color=BLUE,
-               drawstyle="steps-pre", marker="o", markersize=3, linewidth=1.1,
-               label=f"Pareto front ({len(front)} settings)")
+    panel.plot(
+        [r.smaller for r in front],
+        [group.drop(r) for r in front],
+        color=BLUE,
+        drawstyle="steps-pre",
+        marker="o",
+        markersize=3,
+        linewidth=1.1,
+        label=f"Pareto front ({len(front)} settings)",
+    )
     panel.axhline(0, color=BLACK, linewidth=0.8, linestyle="--", label="clean pyramid")
 
 

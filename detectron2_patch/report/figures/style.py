@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.files import atomic_write
 from detectron2_patch.report.records import Group
+from detectron2_patch.utils.files import atomic_write
 
 # Okabe and Ito 2008: apart for colour-blind readers; marker and dash are for greyscale.
 BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # fmt: skip
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+)
 LEVEL_STYLE: dict[str, dict[str, Any]] = {
     "p2": {"color": BLUE, "marker": "o", "linestyle": "-"},
     "p3": {"color": RED, "marker": "s", "linestyle": (0, (5, 1.5))},
@@ -25,19 +32,36 @@ LEVEL_STYLE: dict[str, dict[str, Any]] = {
     "p5": {"color": ORANGE, "marker": "D", "linestyle": (0, (1, 1.2))},
     "p6": {"color": PINK, "marker": "v", "linestyle": (0, (8, 2))},
 }
-METRIC_NAMES = {"AP": "AP, all objects", "APs": "APs, small objects", "APm": "APm, medium objects",
-                "APl": "APl, large objects"}
-SCOPE_NAMES = {"rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean "
-                      "ones",
-               "pyramid": "scope pyramid: both heads read the damaged maps"}
+METRIC_NAMES = {
+    "AP": "AP, all objects",
+    "APs": "APs, small objects",
+    "APm": "APm, medium objects",
+    "APl": "APl, large objects",
+}
+SCOPE_NAMES = {
+    "rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean ones",
+    "pyramid": "scope pyramid: both heads read the damaged maps",
+}
 _RC = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "lines.linewidth": 1.6, "lines.markersize": 5, "legend.frameon": False,
-    "text.parse_math": False, "svg.hashsalt": "detectron2_patch", "savefig.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "svg.hashsalt": "detectron2_patch",
+    "savefig.dpi": 150,
     "hatch.linewidth": 0.6,
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -80,18 +104,29 @@ def new_figure(group: Group, scope: str, title: str, size: tuple[float, float]):
     top = 1 - 0.24 / size[1]
     canvas.text(0.012, top, title, fontsize=12.5, fontweight="bold", va="center")
     for line, text in enumerate((describe(group), SCOPE_NAMES[scope])):
-        canvas.text(0.012, top - (0.23 + 0.17 * line) / size[1], text, fontsize=8,
-                    color="#444444", va="center")
+        canvas.text(
+            0.012,
+            top - (0.23 + 0.17 * line) / size[1],
+            text,
+            fontsize=8,
+            color="#444444",
+            va="center",
+        )
     return canvas
 
 
 def describe(group: Group) -> str:
     """Dataset, images, model, engine and baseline in one line."""
     images = "" if group.images is None else f" ({group.images:,} images)"
-    clean = "no clean result" if group.clean is None else ", ".join(
-        f"{key} {show(group.clean.metrics.get(key))}" for key in METRIC_NAMES)
-    return (f"{shorten(group.dataset)}{images} · {shorten(group.model)} {group.weights} · "
-            f"engine {shorten(group.engine)} · clean: {clean}")
+    clean = (
+        "no clean result"
+        if group.clean is None
+        else ", ".join(f"{key} {show(group.clean.metrics.get(key))}" for key in METRIC_NAMES)
+    )
+    return (
+        f"{shorten(group.dataset)}{images} · {shorten(group.model)} {group.weights} · "
+        f"engine {shorten(group.engine)} · clean: {clean}"
+    )
 
 
 def show(value: float | None) -> str:
@@ -102,7 +137,7 @@ def show(value: float | None) -> str:
 def shorten(text: str, most: int = 40) -> str:
     """``text``, cut in the middle where it is long; no line breaks or control characters."""
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= most else f"{text[:most - 12]}…{text[-11:]}"
+    return text if len(text) <= most else f"{text[: most - 12]}…{text[-11:]}"
 
 
 def show_ratio(ratio: float) -> str:

@@ -1,0 +1,177 @@
+"""Which levels of the pyramid matter for which sizes, from every combination of lost levels.
+
+Each of the five levels is clean or degraded to 1x1 ("max"): 32 combinations. Every number is a
+weighted sum of what they lose against the clean one, so that replicates give its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+import numpy as np
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation.box_matching import SIZES
+from detectron2_patch.evaluation.intervals import interval, samples
+from detectron2_patch.results.identity import model_of
+from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+
+KIND = "detectron2_patch key levels"
+PAIRS = {"APs": ("p2", "p3"), "APm": ("p4", "p5"), "APl": ("p5", "p6")}  # the origin's key levels
+COMMAND = "tools/sweep.py --grid 1 max --scope {} --bootstrap 1000"
+_COUNT = 1 << len(LEVELS)  # a combination is a number whose bit i is set where level i is lost
+_ALL = _COUNT - 1
+
+
+def key_levels(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The effect of each level on AP, APs, APm and APl, in each scope that ``results`` have.
+
+    Returns:
+        kind, dataset, weights, engine, replicates, and by scope and size:
+
+        - scopes: level to ``alone``, lost where only it is degraded, ``with_others``, lost by it on
+          top of the four others, and ``shapley``, the mean of what it loses over all orders in
+          which the levels can go; the five ``shapley`` add up to ``all``;
+        - all: lost where all five are degraded;
+        - pairs: "p2+p3" … to what is lost where these two are;
+        - key: the levels that surely cost more than a fifth of ``all``: the 95 % interval of
+          Shapley value minus fifth lies above 0 (without replicates: the value does).
+
+        A loss is ``{"value", "low", "high"}`` in points; None is unknown.
+
+    Raises:
+        InputError: several models or datasets, or a combination is missing.
+    """
+    found = _combinations(results)
+    scopes = {scope: _complete(found, scope) for scope in _scopes(found)}
+    some = next(iter(scopes.values()))
+    analysis: dict[str, Any] = {
+        "kind": KIND,
+        **{key: some[0][key] for key in ("dataset", "weights", "engine")},
+        "replicates": min(samples(one, "AP").shape[1] - 1 for one in scopes.values()),
+        "scopes": {},
+        "all": {},
+        "pairs": {},
+        "key": {},
+    }
+    for scope, chosen in scopes.items():
+        sizes = {size: _analyse(chosen, size) for size in SIZES}
+        for part in ("scopes", "all", "pairs", "key"):
+            analysis[part][scope] = {size: one[part] for size, one in sizes.items()}
+    return analysis
+
+
+def shapley_weights(level: int, count: int = len(LEVELS)) -> np.ndarray:
+    """(2 ** count,) what each combination's loss contributes to the Shapley value of a level."""
+    weights = np.zeros(1 << count)
+    for others in range(1 << count):
+        if not others >> level & 1:
+            gone = others.bit_count()
+            share = factorial(gone) * factorial(count - gone - 1) / factorial(count)
+            weights[others | 1 << level] += share
+            weights[others] -= share
+    return weights
+
+
+def _analyse(chosen: Sequence[Mapping[str, Any]], size: str) -> dict[str, Any]:
+    """Of the 32 results of one scope."""
+    percent = samples(chosen, size)
+    lost = percent[0] - percent  # (32, 1 + B)
+    shapley = {level: shapley_weights(i) @ lost for i, level in enumerate(LEVELS)}
+    return {
+        "scopes": {
+            level: {
+                "alone": _loss(lost[1 << i]),
+                "with_others": _loss(lost[_ALL] - lost[_ALL ^ 1 << i]),
+                "shapley": _loss(shapley[level]),
+            }
+            for i, level in enumerate(LEVELS)
+        },
+        "all": _loss(lost[_ALL]),
+        "pairs": {
+            f"{one}+{other}": _loss(lost[_number((one, other))])
+            for one, other in combinations(LEVELS, 2)
+        },
+        "key": [
+            level
+            for level, values in shapley.items()
+            if _above_zero(values - lost[_ALL] / len(LEVELS))
+        ],
+    }
+
+
+def _number(levels: Iterable[str]) -> int:
+    return sum(1 << LEVELS.index(level) for level in levels)
+
+
+def _loss(values: np.ndarray) -> dict[str, float | None]:
+    found = (None if v is None else round(v, 6) + 0.0 for v in interval(values))
+    return dict(zip(("value", "low", "high"), found))
+
+
+def _above_zero(values: np.ndarray) -> bool:
+    value, low, _ = interval(values)
+    return value is not None and (value if low is None else low) > 0
+
+
+def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """Scope and combination to its result, of the one model and dataset.
+
+    Of the same evaluation twice, the one with more replicates counts.
+    """
+    found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    models = {}
+    for result in results:
+        setting = result["setting"]
+        # the origin's files say nothing of their dataset; other treatments have keys of their own
+        if not result["dataset"] or set(setting) != {"cr", "scope"}:
+            continue
+        if not set(setting["cr"].values()) <= {1, MAX}:
+            continue
+        models[model_of(result)] = result
+        key = setting["scope"], _number(k for k, r in setting["cr"].items() if r == MAX)
+        if key not in found or _replicates(result) > _replicates(found[key]):
+            found[key] = result
+    if len(models) > 1:
+        one, other = [
+            f"{result['dataset']['name']} with {result['weights']['path']} on {result['engine']}"
+            for result in models.values()
+        ][:2]
+        raise InputError(
+            f"results of {len(models)} models or datasets, such as {one} and {other}; "
+            "give the results of one"
+        )
+    return found
+
+
+def _replicates(result: Mapping[str, Any]) -> int:
+    return (result.get("bootstrap") or {"replicates": 0})["replicates"]
+
+
+def _scopes(found: Mapping[tuple[str, int], Any]) -> list[str]:
+    scopes = [scope for scope in SCOPES if any((scope, one) in found for one in range(1, _COUNT))]
+    if not scopes:
+        raise InputError(
+            "no result with levels at max; make them with " + COMMAND.format(" ".join(SCOPES))
+        )
+    return scopes
+
+
+def _complete(
+    found: Mapping[tuple[str, int], Mapping[str, Any]], scope: str
+) -> list[Mapping[str, Any]]:
+    """The 32 results of a scope; the clean pyramid gives one answer in both."""
+    clean = [found[s, 0] for s in (scope, *SCOPES) if (s, 0) in found]
+    chosen = [max(clean, key=_replicates) if clean else None]
+    chosen += [found.get((scope, one)) for one in range(1, _COUNT)]
+    missing = [one for one, result in enumerate(chosen) if result is None]
+    if missing:
+        ratios = " ".join(MAX if missing[0] >> i & 1 else "1" for i in range(len(LEVELS)))
+        raise InputError(
+            f"scope {scope} lacks {len(missing)} of {_COUNT} combinations, such as "
+            f"--cr {ratios}; make them with {COMMAND.format(scope)}"
+        )
+    return [result for result in chosen if result is not None]

@@ -1,0 +1,60 @@
+"""Which levels a dataset's objects use: where their boxes are pooled and their anchors lie."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from detectron2_patch.data.coco import CocoDataset, training_boxes
+from detectron2_patch.data.images import network_size
+from detectron2_patch.rcnn.anchors import Anchors
+from detectron2_patch.rcnn.fpn import STRIDES
+from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
+from detectron2_patch.settings.levels import LEVELS
+
+AREAS = {"small": 32**2, "medium": 96**2, "large": float("inf")}  # COCO's, in image pixels
+
+
+def level_shares(cfg, dataset: CocoDataset) -> dict[str, dict[str, float]]:
+    """Shares of the ground truth, each from 0 to 1, at the size the network evaluates at.
+
+    Returns:
+        ``area``: COCO's small, medium, large by annotated area; ``pooled``: the level the box
+        head pools the box from; ``anchor``: the level of the anchor with the highest IoU.
+    """
+    anchors, grids = Anchors(cfg.MODEL.ANCHOR_GENERATOR), {}
+    counts: dict[str, Counter] = {"area": Counter(), "pooled": Counter(), "anchor": Counter()}
+    for image in dataset.images:
+        for annotation in dataset.annotations[image["id"]]:
+            if not annotation["iscrowd"]:
+                size = next(name for name, top in AREAS.items() if annotation["area"] < top)
+                counts["area"][size] += 1
+        size = (image["height"], image["width"])
+        height, width = network_size(size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        boxes = torch.from_numpy(training_boxes(dataset, image)[0])
+        boxes = boxes * torch.tensor([width / size[1], height / size[0]] * 2)
+        if (height, width) not in grids:
+            grids[height, width] = _anchor_grid(anchors, height, width)
+        grid, levels = grids[height, width]
+        counts["pooled"].update(POOLED_LEVELS[i] for i in pooled_level(boxes).tolist())
+        if len(boxes):
+            best = box_iou(boxes, grid).argmax(dim=1)
+            counts["anchor"].update(LEVELS[i] for i in levels[best].tolist())
+    return {kind: _shares(counter) for kind, counter in counts.items()}
+
+
+def _anchor_grid(anchors: Anchors, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """All anchors ``(R, 4)`` of an image padded to multiples of 32, and each one's level."""
+    height, width = (-(-side // 32) * 32 for side in (height, width))
+    parts = [
+        anchors.level(level, torch.empty(1, 1, -(-height // s), -(-width // s)))
+        for level, s in STRIDES.items()
+    ]
+    return torch.cat(parts), torch.cat([torch.full((len(p),), i) for i, p in enumerate(parts)])
+
+
+def _shares(counter: Counter) -> dict[str, float]:
+    return {name: count / counter.total() for name, count in sorted(counter.items())}

@@ -1,0 +1,253 @@
+"""One level's map as a stream of bytes that explains itself, and several levels in one file.
+
+A level's stream: two bytes that say what it is, one byte of bits, range and precision, the
+channels, height and width as variable-length numbers, the range where it is sent, the coded
+indices (or the float32 values), and a CRC-32 of all that and of a fitted range, which isn't sent.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detectron2_patch.codec.entropy import compress, decompress
+from detectron2_patch.codec.quantise import (
+    BITS,
+    Range,
+    check_map,
+    check_range,
+    dequantise,
+    measure_range,
+    quantise,
+    to_half,
+    with_zero,
+)
+from detectron2_patch.codec.varint import read_varint, varint
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.treatments import RANGES
+
+MAGIC = b"\xd2\x01"  # the second byte is the version
+PACK_MAGIC = b"\xd2P\x01"
+KINDS = RANGES
+MAX_ELEMENTS = 2**26  # of a level: twice those of P2 of a 1333x1333 image, 256 channels
+_PACK = struct.Struct("<3sHH5I")
+HEADER_BYTES = _PACK.size + 4  # what ``pack`` adds to the streams, however many
+DAMAGED = "the stream is damaged, or not one of this program, or of another setting"
+
+
+def encode(
+    x: Tensor,
+    bits: int | None = None,
+    kind: str = "level",
+    fitted: Range | None = None,
+    context: bytes = b"",
+) -> bytes:
+    """The stream of one map.
+
+    Args:
+        x: ``(C, h, w)``, finite.
+        bits: 1 to 8, or ``None`` for the float32 values as they are.
+        kind: of ``KINDS``: the range of the whole map or of each channel, measured on this map
+            and sent with it, or fitted: known to both sides, values outside are clipped.
+        fitted: the range of the fitted kinds, one value or one a channel.
+        context: whatever else both sides have agreed on; it isn't sent, but a receiver with
+            another one refuses the stream.
+
+    Raises:
+        ValueError: NaN or infinite values, or arguments that don't fit together.
+    """
+    return _encode(x, bits, kind, fitted, context)[0]
+
+
+def raw_length(shape: Sequence[int]) -> int:
+    """Bytes of the stream of a map ``(C, h, w)`` of float32 values as they are."""
+    return len(MAGIC) + 1 + sum(len(varint(size)) for size in shape) + 4 * math.prod(shape) + 4
+
+
+def coded(
+    x: Tensor,
+    bits: int | None = None,
+    kind: str = "level",
+    fitted: Range | None = None,
+    *,
+    count: bool = True,
+) -> tuple[Tensor, int]:
+    """What the receiver gets, on the device of ``x``, and how many bytes it costs.
+
+    ``decode(encode(x))`` and ``len(encode(x))`` without the work of decoding; without ``count``,
+    and 0, without that of coding either.
+    """
+    if bits is not None and not count:
+        x = x.detach().float()
+        check_map(x)
+        ends, _ = _ends(x, bits, kind, fitted)
+        return dequantise(quantise(x, ends, bits), ends, bits), 0
+    stream, indices, ends = _encode(x, bits, kind, fitted)
+    values = x.detach().float() if indices is None else dequantise(indices, ends, bits)
+    return values, len(stream)
+
+
+def decode(
+    stream: bytes,
+    fitted: Range | None = None,
+    device: str | torch.device = "cpu",
+    context: bytes = b"",
+) -> Tensor:
+    """The map ``(C, h, w)`` of a stream, float32 on ``device``.
+
+    Raises:
+        InputError: not a whole and sound stream of ``encode``, or another fitted range.
+    """
+    try:
+        return _decode(bytes(stream), fitted, device, context)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{DAMAGED} ({error}); ask for it again") from error
+
+
+def _encode(
+    x: Tensor, bits: int | None, kind: str, fitted: Range | None, context: bytes = b""
+) -> tuple[bytes, Tensor | None, Range | None]:
+    x = x.detach().float()
+    check_map(x)
+    if x.numel() > MAX_ELEMENTS:
+        raise InputError(
+            f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} values can be coded; "
+            "send it without bits, or a smaller image"
+        )
+    shape = b"".join(varint(size) for size in x.shape)
+    if bits is None:
+        raw = x.cpu().contiguous().numpy().astype("<f4").tobytes()
+        return _sealed(MAGIC + bytes([0]) + shape + raw, context), None, None
+    ends, half = _ends(x, bits, kind, fitted)
+    sent = _range_bytes(ends, "<f2" if half else "<f4") if fitted is None else b""
+    unsent = context + (b"" if fitted is None else _range_bytes(ends))
+    indices = quantise(x, ends, bits)
+    head = MAGIC + bytes([bits | KINDS.index(kind) << 4 | half << 6]) + shape + sent
+    return _sealed(head + compress(indices.cpu().numpy(), bits), unsent), indices, ends
+
+
+def _ends(x: Tensor, bits: int, kind: str, fitted: Range | None) -> tuple[Range, bool]:
+    """The range that a map is quantised over, and whether it is sent in float16."""
+    if bits not in BITS or kind not in KINDS or (fitted is not None) != kind.startswith("fitted"):
+        raise ValueError(f"{bits} bits with range {kind}, fitted {fitted is not None}")
+    per_channel = kind.endswith("channel")
+    if fitted is None:
+        return sent_range(x, per_channel, bits)
+    return check_range(fitted, len(x), per_channel), False
+
+
+def sent_range(x: Tensor, per_channel: bool, bits: int) -> tuple[Range, bool]:
+    """The range that is sent with a map: as measured, widened so that 0 is one of its steps, and
+    to float16's values where that is hardly wider; and whether it is in float16."""
+    ends = with_zero(measure_range(x, per_channel), bits)
+    half = to_half(ends)
+    return (ends, False) if half is None else (half, True)
+
+
+def _decode(
+    stream: bytes, fitted: Range | None, device: str | torch.device, context: bytes
+) -> Tensor:
+    if stream[:2] != MAGIC or len(stream) < 10:
+        raise ValueError("it doesn't start like one")
+    bits, kind, half, rest = stream[2] & 15, KINDS[stream[2] >> 4 & 3], stream[2] & 64, stream[3:-4]
+    shape = []
+    for _ in range(3):
+        size, at = read_varint(rest, 0)
+        shape, rest = [*shape, size], rest[at:]
+    if stream[2] >> 7 or (bits and bits not in BITS) or not 0 < math.prod(shape) <= MAX_ELEMENTS:
+        raise ValueError("its header makes no sense")
+    if bits and kind.startswith("fitted") != (fitted is not None):
+        raise InputError(
+            f"the stream was coded with range {kind}; give the fitted range for "
+            "fitted-level and fitted-channel, and none for the others"
+        )
+    per_channel = kind.endswith("channel")
+    ends = check_range(fitted, shape[0], per_channel) if bits and fitted is not None else None
+    unsent = context + (b"" if ends is None else _range_bytes(ends))
+    if _sealed(stream[:-4], unsent) != stream:
+        raise ValueError("its checksum is wrong")
+    if not bits:
+        if len(rest) != 4 * math.prod(shape):
+            raise ValueError("its length is wrong")
+        return (
+            torch.from_numpy(np.frombuffer(rest, "<f4").astype(np.float32))
+            .reshape(shape)
+            .to(device)
+        )
+    if ends is None:
+        ends, rest = _read_range(rest, shape[0], per_channel, "<f2" if half else "<f4")
+    indices = decompress(rest, tuple(shape), bits)
+    return dequantise(torch.from_numpy(indices).to(device), ends, bits)
+
+
+def _read_range(data: bytes, channels: int, per_channel: bool, dtype: str) -> tuple[Range, bytes]:
+    length = channels if per_channel else 1
+    size = 2 * length * np.dtype(dtype).itemsize
+    if len(data) < size:
+        raise ValueError("it ends within its range")
+    flat = torch.from_numpy(np.frombuffer(data, dtype, 2 * length).astype(np.float32))
+    return check_range((flat[:length], flat[length:]), channels, per_channel), data[size:]
+
+
+def _range_bytes(ends: Range, dtype: str = "<f4") -> bytes:
+    return b"".join(end.numpy().astype(dtype).tobytes() for end in ends)
+
+
+def _sealed(body: bytes, unsent: bytes = b"") -> bytes:
+    return body + struct.pack("<I", zlib.crc32(body, zlib.crc32(unsent)))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What ``unpack`` finds: the network's input size ``(h, w)`` and the streams by level."""
+
+    size: tuple[int, int]
+    streams: dict[str, bytes]
+
+
+def pack(streams: Mapping[str, bytes], size: tuple[int, int]) -> bytes:
+    """Several levels' streams and the network's input size in one: ``HEADER_BYTES`` more than
+    the streams themselves.
+
+    Raises:
+        ValueError: an unknown level, an empty stream, or a side that isn't 1 to 65535.
+    """
+    unknown = set(streams) - set(LEVELS)
+    if unknown or not all(streams.values()) or not all(0 < side < 2**16 for side in size):
+        raise ValueError(f"cannot pack levels {list(streams)} of a network size {size}")
+    head = _PACK.pack(PACK_MAGIC, *size, *(len(streams.get(level, b"")) for level in LEVELS))
+    return _sealed(head) + b"".join(streams[level] for level in LEVELS if level in streams)
+
+
+def unpack(data: bytes) -> Packed:
+    """The streams that ``pack`` joined; each is checked when it is decoded.
+
+    Raises:
+        InputError: not what ``pack`` made, or not whole.
+    """
+    head, rest = bytes(data[: _PACK.size]), bytes(data[HEADER_BYTES:])
+    if len(data) < HEADER_BYTES or _sealed(head) != data[:HEADER_BYTES] or head[:3] != PACK_MAGIC:
+        raise InputError(
+            "this is no packed pyramid of this program, or it is damaged; ask for it again"
+        )
+    _, height, width, *lengths = _PACK.unpack(head)
+    if sum(lengths) != len(rest):
+        raise InputError(
+            f"a packed pyramid of {sum(lengths)} bytes of maps has {len(rest)}; ask for it again"
+        )
+    streams, at = {}, 0
+    for level, length in zip(LEVELS, lengths):
+        if length:
+            streams[level] = rest[at : at + length]
+        at += length
+    return Packed((height, width), streams)

@@ -1,0 +1,64 @@
+"""Fit to a detector: its clean maps of training images, and of no image that is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detectron2_patch.codec.fitted import KIND, Fitted, image_key, map_config
+from detectron2_patch.codec.fitting import fit
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
+from detectron2_patch.utils.files import sha256
+from detectron2_patch.utils.progress import progress
+from detectron2_patch.utils.versions import collect_versions
+
+
+def calibrate(
+    engine,
+    weights: Path,
+    train: CocoDataset,
+    test: CocoDataset,
+    count: int,
+    workers: int,
+    kernel: int = 3,
+    sends: Sequence[tuple[str, ...]] | None = None,
+) -> Fitted:
+    """Fit to ``engine``'s maps of ``count`` images of ``train``, spread evenly over it.
+
+    ``kernel`` and ``sends`` are those of ``fitting.fit``.
+
+    Raises:
+        InputError: one of them is an image of ``test``, byte for byte.
+    """
+    chosen = train.images[:: max(1, len(train.images) // count)][:count]
+    paths = [train.image_path(image) for image in chosen]
+    keys = [image_key(path) for path in paths]
+    evaluated = {
+        image_key(path): path
+        for image in test.images
+        for path in [test.image_path(image)]
+        if path.exists()
+    }
+    for key, path in zip(keys, paths):
+        if key in evaluated:
+            raise InputError(
+                f"{path} of {train.name} is {evaluated[key]} of {test.name}, which is "
+                "evaluated; give training images only"
+            )
+
+    def pyramids() -> Iterator:
+        inputs = engine.read_all(paths, workers)
+        for one in progress(inputs, total=len(paths), unit="image", desc="fitting"):
+            yield engine.pyramid(engine.batch([one]))
+
+    meta = {
+        "kind": KIND,
+        "dataset": {"name": train.name, "digest": train.digest, "image_count": len(paths)},
+        "images": keys,
+        "weights": sha256(weights),
+        "config": map_config(engine.cfg),
+        "engine": engine.name,
+        "versions": collect_versions(str(engine.model.device), engine=engine.name),
+    }
+    return Fitted(meta, fit(pyramids(), kernel, sends))

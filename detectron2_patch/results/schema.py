@@ -1,0 +1,180 @@
+"""What a result holds: made from plain values, checked when it is read.
+
+A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
+versions, seconds, and bootstrap where a sweep was asked for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation.box_matching import SIZES
+from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+from detectron2_patch.settings.treatments import Treatment, all_levels, setting_to_json
+from detectron2_patch.utils.files import shown_path
+from detectron2_patch.utils.json_values import json_value
+from detectron2_patch.utils.versions import collect_versions
+
+_KEYS = (
+    "args",
+    "setting",
+    "results",
+    "payload",
+    "dataset",
+    "weights",
+    "config",
+    "engine",
+    "versions",
+    "seconds",
+)
+
+
+def make_setting(
+    treatments: Mapping[str, float | str | Treatment], scope: str, fitted: str | None = None
+) -> dict[str, Any]:
+    """A setting as results hold it (``treatments.setting_to_json``).
+
+    Args:
+        treatments: level to treatment or ratio (``inf`` or "max" is 1x1); left out: clean.
+        fitted: SHA-256 of the file of fitted parts, told where one is used.
+
+    Raises:
+        InputError: an unknown level or scope, or a ratio below 1.
+    """
+    if scope not in SCOPES:
+        raise InputError(f"scope {scope!r} is unknown; choose {' or '.join(SCOPES)}")
+    given = {level: math.inf if one == MAX else one for level, one in treatments.items()}
+    return setting_to_json(all_levels(given), scope, fitted)
+
+
+def make_result(
+    *,
+    args: Mapping[str, Any],
+    setting: Mapping[str, Any],
+    results: Mapping[str, Mapping[str, float | None]],
+    payload: Mapping[str, Any],
+    dataset: CocoDataset,
+    weights_path: str | os.PathLike,
+    weights_sha256: str,
+    config_digest: str,
+    config_file: str | os.PathLike | None,
+    engine: str,
+    seconds: float,
+    versions: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Assemble a result from plain values, ready for JSON (NaN and inf become None).
+
+    Args:
+        args: the arguments as given.
+        setting: see ``make_setting``.
+        results: {"bbox": {"AP": …}} in percent.
+        config_digest: of the part of the configuration that can change an evaluation's outcome.
+        versions: see ``collect_versions``, which is asked when this is left out.
+    """
+    result = {
+        "args": args,
+        "setting": setting,
+        "results": results,
+        "payload": payload,
+        "dataset": {
+            "name": dataset.name,
+            "json": shown_path(dataset.json_file),
+            "images": shown_path(dataset.image_root),
+            "image_count": len(dataset.images),
+            "digest": dataset.digest,
+        },
+        "weights": {"path": shown_path(weights_path), "sha256": weights_sha256},
+        "config": {
+            "file": None if config_file is None else shown_path(config_file),
+            "digest": config_digest,
+        },
+        "engine": engine,
+        "versions": collect_versions(engine=engine) if versions is None else versions,
+        "seconds": seconds,
+    }
+    return json_value(result)
+
+
+def is_origin(data: Any) -> bool:
+    return isinstance(data, list) and [type(part) for part in data] == [dict, dict]
+
+
+def from_origin(args: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """A result from the origin's file; None for all that the file doesn't tell.
+
+    Its code zipped ``cr`` with P2 … P6 from the left and ignored the rest. Two entries are its
+    proposed method (P3 and P5 sent): P4 = cr[0] * P5 stretched + cr[1] * P3 shrunk.
+    """
+    cr = args.get("cr")
+    if not isinstance(cr, list) or not all(type(r) in (int, float) for r in cr):
+        raise ValueError('its arguments have no list of numbers "cr"')
+    if len(cr) == 2:
+        setting = {"cr": None, "scope": "rpn", "weights": {"p5": cr[0], "p3": cr[1]}}
+    elif len(cr) >= len(LEVELS):
+        setting = make_setting(dict(zip(LEVELS, cr)), "rpn")
+    else:
+        raise ValueError(f'"cr" has {len(cr)} entries; two, or five and more, have a meaning')
+    result = dict.fromkeys(_KEYS)
+    result.update(args=args, setting=setting, results=results, engine="detectron2")
+    result["config"] = {"file": args.get("config_file"), "digest": None}
+    return checked(result)
+
+
+def checked(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("it holds no JSON object")
+    missing = [key for key in _KEYS if key not in data]
+    if missing:
+        raise ValueError(f"it has no {', '.join(missing)}")
+    for key in ("args", "payload", "dataset", "weights", "config", "versions"):
+        if not isinstance(data[key], (dict, type(None))):
+            raise ValueError(f'its "{key}" is no JSON object')
+    setting = data["setting"]
+    if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
+        raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
+    if not _are_ratios(setting.get("cr"), setting) and "weights" not in setting:
+        raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
+    bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
+    if not isinstance(bbox, dict) or "AP" not in bbox:
+        raise ValueError('its results have no "bbox" with an "AP"')
+    if not all(value is None or type(value) in (int, float) for value in bbox.values()):
+        raise ValueError('its "bbox" holds something other than numbers')
+    if "bootstrap" in data and not _is_bootstrap(data["bootstrap"]):
+        raise ValueError('its "bootstrap" has not "replicates" numbers for each size')
+    return data
+
+
+def _is_bootstrap(found: Any) -> bool:
+    """Whether ``found`` is as ``bootstrap.Bootstrap.describe`` makes it."""
+    if not (
+        isinstance(found, dict)
+        and type(found.get("replicates")) is int
+        and type(found.get("seed")) is int
+        and isinstance(found.get("bbox"), dict)
+    ):
+        return False
+    return found["replicates"] > 0 and all(
+        isinstance(values := found["bbox"].get(size), list)
+        and len(values) == found["replicates"]
+        and all(value is None or type(value) in (int, float) for value in values)
+        for size in SIZES
+    )
+
+
+def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:
+    """Whether each level that is sent has a ratio and no other has."""
+    sent = setting.get("send", LEVELS)
+    return (
+        isinstance(cr, dict)
+        and isinstance(sent, (list, tuple))
+        and set(cr) == set(LEVELS)
+        and all(
+            (r == MAX or (type(r) in (int, float) and r >= 1)) if level in sent else r is None
+            for level, r in cr.items()
+        )
+    )

@@ -1,0 +1,264 @@
+"""Lists of settings: grids, one level at a time, pairs, subsets, and lists from a file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from pathlib import Path
+from typing import NamedTuple
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import LEVELS, parse_cr, ratio_to_json
+from detectron2_patch.settings.parsing import (
+    FLAGS,
+    NONE,
+    RankOf,
+    parse_send,
+    parse_setting,
+    restored,
+)
+from detectron2_patch.settings.treatments import Sent, Treatment
+
+Treatments = tuple[Treatment, ...]  # of P2 … P6
+
+
+class Setting(NamedTuple):
+    """One evaluation: the treatments of P2 … P6 and who reads the maps as received."""
+
+    treatments: Treatments
+    scope: str
+
+    def by_level(self) -> dict[str, Treatment]:
+        """The treatments as a mapping."""
+        return dict(zip(LEVELS, self.treatments))
+
+
+def plain(ratios: Iterable[float]) -> Treatments:
+    """All five levels sent at these ratios."""
+    return tuple(Sent(float(ratio)) for ratio in ratios)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The words that all settings of a list share, as ``words.parse_setting`` takes them.
+
+    ``ratios``, ``ranks``, ``bits`` and ``ranges`` are five words each, ``-`` where they say
+    nothing; five alike are those of the sent levels. ``one`` makes the treatments of any other
+    choice of them.
+    """
+
+    send: tuple[str, ...] | None = None
+    restore: tuple[str, ...] | None = None
+    ratios: tuple = (1,) * len(LEVELS)
+    ranks: tuple = (NONE,) * len(LEVELS)
+    bits: tuple = (NONE,) * len(LEVELS)
+    ranges: tuple = (NONE,) * len(LEVELS)
+    rank_of: RankOf | None = None
+
+    def one(self, **words) -> Treatments:
+        """The treatments of these words, some of them others than the base's."""
+        base = replace(self, **words)
+        sent = parse_send(base.send, base.restore)
+        ranks, bits = (_of_sent(words, sent) for words in (base.ranks, base.bits))
+        ranges = [NONE if width == NONE else one for width, one in zip(bits, base.ranges)]
+        ratios = [ratio_to_json(ratio) for ratio in base.ratios]
+        return tuple(
+            parse_setting(
+                ratios,
+                base.send,
+                base.restore,
+                ranks,
+                bits,
+                None if set(ranges) == {NONE} else ranges,
+                base.rank_of,
+            ).values()
+        )
+
+    @property
+    def sent(self) -> list[int]:
+        """Numbers of the levels that are sent."""
+        treatments = self.one(ratios=(1,) * len(LEVELS))
+        return [i for i, one in enumerate(treatments) if isinstance(one, Sent)]
+
+
+def _of_sent(words: Sequence[str], sent: Sequence[str]) -> list[str]:
+    """Five words that are alike, said of the sent levels alone; others as they are."""
+    if len(set(words)) > 1:
+        return list(words)
+    return [word if level in sent else NONE for level, word in zip(LEVELS, words)]
+
+
+class Reduction(NamedTuple):
+    """What a level is reduced by: a value of each kind, None where the base's stays."""
+
+    ratio: float | None = None
+    rank: str | None = None
+    bits: str | None = None
+    range: str | None = None
+
+
+_KINDS = ("ratios", "ranks", "bits", "ranges")
+
+
+def reduced(base: Base, levels: Iterable[int], reduction: Reduction) -> Treatments:
+    """The base with some levels reduced."""
+    words = {kind: list(getattr(base, kind)) for kind in _KINDS}
+    for kind, value in zip(_KINDS, reduction):
+        for level in levels:
+            if value is not None:
+                words[kind][level] = value
+    return base.one(**{kind: tuple(values) for kind, values in words.items()})
+
+
+def grid(
+    values: Mapping[str, Sequence[float]],
+    base: Base = Base(),
+    reductions: Sequence[Reduction] = (Reduction(),),
+) -> list[Treatments]:
+    """Every combination of each sent level's ratios, with each reduction of all levels in turn.
+
+    A level without values keeps the base's ratio. P6 runs fastest, of the reductions each grid.
+    """
+    sent = base.sent
+    found = []
+    for reduction in reductions:
+        for ratios in product(
+            *(
+                values.get(level, (base.ratios[i],)) if i in sent else (1,)
+                for i, level in enumerate(LEVELS)
+            )
+        ):
+            found.append(reduced(replace(base, ratios=ratios), sent, reduction))
+    return found
+
+
+def one_at_a_time(reductions: Sequence[Reduction], base: Base = Base()) -> list[Treatments]:
+    """The base, then each sent level alone with each reduction."""
+    return [base.one(), *(reduced(base, [i], one) for i in base.sent for one in reductions)]
+
+
+def pairs(reductions: Sequence[Reduction], base: Base = Base()) -> list[Treatments]:
+    """The base, then every two sent levels together with each reduction."""
+    return [
+        base.one(),
+        *(reduced(base, both, one) for both in combinations(base.sent, 2) for one in reductions),
+    ]
+
+
+def subsets(
+    restores: Sequence[str],
+    base: Base = Base(),
+    reductions: Sequence[Reduction] = (Reduction(),),
+) -> list[Treatments]:
+    """Each non-empty subset of the levels sent, with each of the restorers and reductions.
+
+    The origin's method, which sends P3 and P5 alone, counts for that subset.
+    """
+    found = []
+    for count in range(len(LEVELS), 0, -1):
+        for send in combinations(LEVELS, count):
+            for restore in restores:
+                if restore.startswith("origin") and send != ("p3", "p5"):
+                    continue
+                of_send = replace(base, send=send, restore=(restore,))
+                found += [reduced(of_send, of_send.sent, one) for one in reductions]
+    return found
+
+
+def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list[Treatments]:
+    """Every combination of what the settings send of each level, at least one level sent.
+
+    A level that one of them doesn't send is left out in some combinations, and restored by the
+    words of ``--restore``.
+    """
+    parts = [
+        list(dict.fromkeys(one[i] if isinstance(one[i], Sent) else None for one in settings))
+        for i in range(len(LEVELS))
+    ]
+    found = []
+    for choice in product(*parts):
+        sent = {level: one for level, one in zip(LEVELS, choice) if one is not None}
+        if sent:
+            found.append(tuple(restored(sent, restore).values()))
+    return found
+
+
+def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
+    """Settings from a file: one a line as ``--cr`` takes it, ``#`` starts a comment.
+
+    The ratios may be followed, or replaced, by more flags of a setting: ``--send p3 p5 --bits 4``;
+    what a line doesn't say is the base's.
+
+    Raises:
+        InputError: the file can't be read, or a line holds no setting; names the line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(f"{path}: {reason}; give a file of one setting a line") from error
+    try:
+        found = parse_list(lines, base)
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from error
+    if not found:
+        raise InputError(f"{path} holds no setting; write one a line, such as 1 1 1 1 4")
+    return found
+
+
+def parse_list(lines: Iterable[str], base: Base = Base()) -> list[Treatments]:
+    """Settings from lines as ``read_list`` takes them.
+
+    Raises:
+        InputError: a line holds no setting; names its number.
+    """
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            words = shlex.split(line, comments=True)
+            if words:
+                found.append(_read_line(words, base))
+        except ValueError as error:  # InputError is one
+            raise InputError(f"line {number}: {error}") from error
+    return found
+
+
+def _read_line(words: Sequence[str], base: Base) -> Treatments:
+    given: dict[str, list[str]] = {"--cr": []}
+    flag = "--cr"
+    for word in words:
+        if word.startswith("--"):
+            flag = word
+            if flag not in FLAGS:
+                raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(FLAGS)}")
+            given[flag] = []
+        else:
+            given[flag] += word.split(",") if flag == "--cr" else [word]
+    if not given["--cr"] and len(given) > 1:
+        del given["--cr"]
+    given["--cr"] = [word for word in given.get("--cr", ()) if word] or list(base.ratios)
+    own = {FLAGS[flag]: values for flag, values in given.items()}
+    if own.keys() == {"cr"}:
+        return base.one(ratios=list(parse_cr(own["cr"]).values()))
+    of_base = {
+        "send": base.send,
+        "restore": base.restore,
+        "rank": base.ranks,
+        "bits": base.bits,
+        "range": base.ranges,
+    }
+    sent = parse_send(own.get("send", base.send), own.get("restore", base.restore))
+    for name in ("rank", "bits", "range"):
+        of_base[name] = _of_sent(of_base[name], sent)
+    said = {
+        name: words for name, words in of_base.items() if words is not None and set(words) != {NONE}
+    }
+    return tuple(parse_setting(**{**said, **own}, rank_of=base.rank_of).values())
+
+
+def with_scopes(treatments: Iterable[Treatments], scopes: Sequence[str]) -> list[Setting]:
+    """Each list of treatments in each scope, every setting once, in the order given."""
+    once = list(dict.fromkeys(treatments))
+    return list(dict.fromkeys(Setting(one, scope) for scope in scopes for one in once))

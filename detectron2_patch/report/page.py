@@ -218,8 +218,8 @@ def _figure(figure: Figure, paths: Sequence[Path]) -> str:
 def _notes(group: Group, absent: Sequence[str], skipped: Sequence[str]) -> str:
     return (
         "<p>AP is COCO's, in percent; small objects have less than 32² pixels, large ones more "
-        "than 96². A level at ratio 4 keeps a sixteenth of its elements; max leaves one. Bytes are what "
-        "the results counted, or 4 for each element. <code>results.csv</code> has it all as a "
+        "than 96². A level at ratio 4 keeps a sixteenth of its elements; max leaves one. Bytes are "
+        "what the results counted, or 4 for each element. <code>results.csv</code> has it all as a "
         "table.</p>"
         + _list("Remarks", group.notes)
         + _list("Not drawn", absent)

@@ -1,9 +1,9 @@
 """Which settings to evaluate next, when the smallest payload is looked for.
 
 A setting chooses one candidate for each level. That each level costs its own bytes is exact; that
-the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone, and
-on all levels alike; then, for every price of a byte, the setting that the guess likes best; then the
-neighbours of the best ones found, until nothing improves.
+the losses of levels add up is a guess, good enough to say what to try. So: each candidate alone,
+and on all levels alike; then, for every price of a byte, the setting that the guess likes best;
+then the neighbours of the best ones found, until nothing improves.
 """
 
 from __future__ import annotations

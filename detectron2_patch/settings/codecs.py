@@ -1,0 +1,182 @@
+"""The seams for codecs: of one level, of the whole pyramid, and of the image before the backbone.
+
+A codec is a frozen value (a ``dataclass(frozen=True)``): it is what a level or an image becomes, and
+equal codecs are one setting. It says its word, its JSON, and how bytes are made and read. The three
+kinds differ in what they code and in how a sweep shares their work:
+
+- ``LevelCodec``: one level alone, so that every setting that has it on that level shares the map;
+- ``PyramidCodec``: several levels at once, one treatment that all of them share;
+- ``ImageCodec``: the image; what is decoded goes through the backbone, another clean pyramid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import LEVELS
+
+if TYPE_CHECKING:  # words and JSON need neither
+    import numpy as np
+    from torch import Tensor
+
+Size = tuple[int, int]
+
+
+class Codec(ABC):
+    """What all three kinds say of themselves.
+
+    Attributes:
+        name: in words (``name:arguments``), JSON and bitstreams.
+        version: of the bitstream; a later one is refused.
+        uses_fit: sender or receiver need the file of fitted parts.
+        lossless: the receiver has the very maps (or pixels).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    uses_fit: bool = False
+    lossless: bool = False
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, arguments: str) -> Codec:
+        """The codec of the arguments behind ``name:`` (empty where there are none).
+
+        Raises:
+            InputError: arguments that it doesn't take; says which it does.
+        """
+
+    @property
+    @abstractmethod
+    def word(self) -> str:
+        """``name:arguments``, from which ``parse`` makes an equal codec."""
+
+    @property
+    def label(self) -> str:
+        """As people read it, in tables and figures."""
+        return self.word
+
+    def to_json(self) -> dict[str, Any]:
+        """All that tells it from another, under JSON's types."""
+        return {"codec": self.name, "version": self.version, **asdict(self)}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Codec:
+        """What ``to_json`` wrote."""
+        fields = {key: value for key, value in data.items() if key not in ("codec", "version")}
+        return cls(**fields)
+
+    def check(self) -> None:
+        """Make sure, before any work, that it can run here.
+
+        Raises:
+            InputError: a library is missing, or a file hasn't been given; says what to do.
+        """
+
+    def details(self) -> dict[str, Any]:
+        """What a result tells of it beside ``to_json``: encoder, effort, versions, megabytes."""
+        return {}
+
+
+class LevelCodec(Codec):
+    """One level to bytes and back, each image by itself."""
+
+    @abstractmethod
+    def encode(self, level: str, feature: Tensor, fitted: Any) -> bytes:
+        """The bytes of one image's clean map ``(C, H, W)``."""
+
+    @abstractmethod
+    def decode(self, level: str, data: bytes, size: Size, fitted: Any, device: Any) -> Tensor:
+        """The map ``(C, H, W)`` of ``size`` from ``encode``'s bytes alone.
+
+        Raises:
+            InputError: damaged bytes.
+        """
+
+    def elements(self, shape: tuple[int, int, int]) -> int:
+        """How many of the elements of a map ``(C, H, W)`` are sent."""
+        channels, height, width = shape
+        return channels * height * width
+
+    def side_bytes(self, level: str, fitted: Any) -> dict[str, int]:
+        """Bytes that are sent once for all images, by what they are."""
+        return {}
+
+
+class PyramidCodec(Codec):
+    """Several levels to one string of bytes and back, each image by itself.
+
+    Attributes:
+        levels: those that it carries; the others are restored.
+        flag: the option whose text is the codec's arguments, such as ``--frames``.
+    """
+
+    flag: ClassVar[str]
+    help: ClassVar[str] = ""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return LEVELS
+
+    @abstractmethod
+    def encode(self, pyramid: Mapping[str, Tensor], fitted: Any) -> bytes:
+        """The bytes of one image's clean maps, ``(C, H, W)`` each."""
+
+    @abstractmethod
+    def decode(
+        self, data: bytes, sizes: Mapping[str, Size], fitted: Any, device: Any
+    ) -> dict[str, Tensor]:
+        """The maps of ``levels``, ``(C, H, W)`` of ``sizes`` each, from ``encode``'s bytes alone.
+
+        Raises:
+            InputError: damaged bytes.
+        """
+
+    def side_bytes(self, fitted: Any) -> dict[str, int]:
+        """Bytes that are sent once for all images, by what they are."""
+        return {}
+
+
+class ImageCodec(Codec):
+    """The image to bytes and back, before the backbone."""
+
+    @abstractmethod
+    def encode(self, pixels: np.ndarray) -> bytes:
+        """The bytes of an image ``(H, W, 3)``, uint8, RGB.
+
+        Raises:
+            InputError: a size that the format can't hold, or an encoder that failed.
+        """
+
+    @abstractmethod
+    def decode(self, data: bytes) -> np.ndarray:
+        """The pixels ``(H, W, 3)``, uint8, RGB, from ``encode``'s bytes alone.
+
+        Raises:
+            InputError: damaged bytes.
+        """
+
+
+def split_word(word: str) -> tuple[str, str]:
+    """Name and arguments of ``name:arguments``."""
+    name, _, arguments = word.partition(":")
+    return name, arguments
+
+
+def codec_from_json(registry, data: Mapping[str, Any]) -> Any:
+    """A codec from what its ``to_json`` wrote.
+
+    Raises:
+        InputError: no registered codec has its name, or it is of a later version.
+    """
+    cls = registry.get(data["codec"])
+    if data["version"] > cls.version:
+        raise InputError(
+            f"{data['codec']} is of version {data['version']}, and this program knows "
+            f"{cls.version}; take a later one"
+        )
+    return cls.from_json(data)

@@ -1,8 +1,8 @@
 """The seams for codecs: of one level, of the whole pyramid, and of the image before the backbone.
 
-A codec is a frozen value (a ``dataclass(frozen=True)``): it is what a level or an image becomes, and
-equal codecs are one setting. It says its word, its JSON, and how bytes are made and read. The three
-kinds differ in what they code and in how a sweep shares their work:
+A codec is a frozen value (a ``dataclass(frozen=True)``): it is what a level or an image becomes,
+and equal codecs are one setting. It says its word, its JSON, and how bytes are made and read. The
+three kinds differ in what they code and in how a sweep shares their work:
 
 - ``LevelCodec``: one level alone, so that every setting that has it on that level shares the map;
 - ``PyramidCodec``: several levels at once, one treatment that all of them share;
@@ -70,7 +70,7 @@ class Codec(ABC):
         fields = {key: value for key, value in data.items() if key not in ("codec", "version")}
         return cls(**fields)
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 (most have nothing to check)
         """Make sure, before any work, that it can run here.
 
         Raises:

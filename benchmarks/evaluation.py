@@ -23,6 +23,7 @@ from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
 from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import Setting
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = dict(zip(LEVELS, (2.0, 4.0, 8.0, 4.0, 2.0)))
@@ -50,7 +51,8 @@ def main() -> None:
         CocoEvaluator(dataset).evaluate(detections)
 
     def evaluation(ratios: dict[str, float]) -> None:
-        pipeline.evaluate(engine, dataset, ratios, "rpn", cfg.DATALOADER.NUM_WORKERS)
+        setting = Setting.of(ratios, "rpn")
+        pipeline.evaluate(engine, dataset, setting, cfg.DATALOADER.NUM_WORKERS)
 
     tasks = {
         "bare forwards": forwards,

@@ -19,7 +19,7 @@ from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.choice import build_engine
 from detectron2_patch.evaluation.coco import OVERALL, CocoEvaluator
-from detectron2_patch.patch import patch_rpn
+from detectron2_patch.patch import patch_pyramid
 from detectron2_patch.settings.grids import grid, with_scopes
 from detectron2_patch.settings.levels import LEVELS, SCOPES
 from detectron2_patch.sweep.onepass import OnePass
@@ -101,7 +101,7 @@ def main() -> None:
         for index in chosen:
             mine = flags[:, index]
             one = {name: getattr(found, name)[mine] for name in ("boxes", "scores", "classes")}
-            with patch_rpn(engine.model, settings[index].by_level(), settings[index].scope):
+            with patch_pyramid(engine.model, settings[index]):
                 other = engine.detect(loaded)
             gaps[settings[index].scope].add(one, other)
             swept[index].append({"image_id": image["id"], **one})

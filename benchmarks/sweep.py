@@ -28,7 +28,7 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
-from detectron2_patch.results.schema import make_result, make_setting
+from detectron2_patch.results.schema import make_result
 from detectron2_patch.settings.grids import grid, with_scopes
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep import run as sweeping
@@ -56,7 +56,7 @@ def sweep(engine, dataset, settings, batch_size: int):
 
     def describe(setting, results, payload, seconds):
         return constant(
-            setting=make_setting(setting.by_level(), setting.scope),
+            setting=setting,
             results=results,
             payload=payload,
             seconds=seconds,
@@ -99,7 +99,7 @@ def main() -> None:
 
     def evaluation() -> float:
         clean = dict.fromkeys(LEVELS, 1.0)
-        return pipeline.evaluate(engine, dataset, clean, "rpn", cfg.DATALOADER.NUM_WORKERS).seconds
+        return pipeline.evaluate(engine, dataset, clean, cfg.DATALOADER.NUM_WORKERS).seconds
 
     singles, walls = [evaluation()], {}
     print(

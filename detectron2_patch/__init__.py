@@ -2,7 +2,16 @@
 
 __version__ = "0.1.0"
 _HOMES = {
+    "patch_pyramid": "patch",
     "patch_rpn": "patch",
+    "Setting": "settings.setting",
+    "Sent": "settings.treatments",
+    "Restored": "settings.treatments",
+    "LEVELS": "settings.levels",
+    "InputError": "errors",
+    "evaluate": "pipeline",
+    "fit": "codec.calibration",
+    "key_levels": "analysis.key_levels",
     "load_results": "results.file",
     "parse_setting": "settings.parsing",
     "read_fitted": "codec.fitted",

@@ -8,30 +8,46 @@ built-in engine's ``FasterRCNN``. Nothing here imports either.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from detectron2_patch.codec.bitstream import unpack
-from detectron2_patch.codec.fitted import Fitted
-from detectron2_patch.codec.payload import Traffic
-from detectron2_patch.codec.transmission import Channel, receive_pyramid, send_pyramid
+from detectron2_patch.codec.fitted import Fitted, check_fitted
+from detectron2_patch.codec.payload import Traffic, bytes_by_part
+from detectron2_patch.codec.transmission import (
+    WHOLE,
+    Channel,
+    network_size,
+    receive_pyramid,
+    send_pyramid,
+    whole_codec,
+)
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS, SCOPES
-from detectron2_patch.settings.treatments import Sent, Treatment, all_levels
+from detectron2_patch.settings.codecs import LevelCodec
+from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
+from detectron2_patch.settings.treatments import Sent, Treatment
 
 
 @dataclass
 class Patch:
     """What a patch did: how often it ran and what was sent."""
 
-    treatments: dict[str, Treatment]
-    scope: str
+    setting: Setting
     fitted: Fitted | None = None
     calls: int = 0
     traffic: Traffic = field(default_factory=Traffic)
+
+    def __post_init__(self) -> None:
+        self.treatments = self.setting.by_level()
+        self.whole = whole_codec(self.treatments)
+        self.coded = self.whole is not None or any(
+            isinstance(one, LevelCodec) or (isinstance(one, Sent) and one.bits > 0)
+            for one in self.setting.treatments
+        )
 
     def apply(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A new pyramid, as received. The one given stays as it is: the other head may read it."""
@@ -42,47 +58,48 @@ class Patch:
                 " a detector with FPN levels p2 to p6 is needed"
             )
         self.calls += 1
-        coded = any(isinstance(one, Sent) and one.bits for one in self.treatments.values())
-        if coded and self.scope == "pyramid":
+        if self.coded and self.setting.scope == PYRAMID:
             received, nbytes = self._over_the_wire(features)
         else:
             channel = Channel(features, self.fitted, counted=())
             received = {level: channel.map(level, self.treatments[level]) for level in LEVELS}
-            nbytes = {
-                level: channel.nbytes.get((level, self.treatments[level]), 0) for level in LEVELS
-            }
+            nbytes = bytes_by_part(self.treatments, channel.nbytes)
         self.traffic.add(features, self.treatments, nbytes)
         return {**features, **received}
 
-    def _over_the_wire(self, features: Mapping[str, Tensor]):
+    def _over_the_wire(
+        self, features: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
         """Real bytes, image by image: what the heads read is what was decoded from them."""
-        p2 = features["p2"]
-        size = 4 * p2.shape[-2], 4 * p2.shape[-1]
-        received, nbytes = [], dict.fromkeys(LEVELS, 0)
-        for number in range(len(p2)):
+        size, device = network_size(features), features["p2"].device
+        received = []
+        nbytes = {WHOLE: 0} if self.whole else dict.fromkeys(LEVELS, 0)
+        for number in range(len(features["p2"])):
             maps = {level: features[level][number] for level in LEVELS}
             data = send_pyramid(maps, self.treatments, size, self.fitted)
-            for level, stream in unpack(data).streams.items():
-                nbytes[level] += len(stream)
-            received.append(receive_pyramid(data, self.treatments, self.fitted, p2.device))
+            streams = {WHOLE: data} if self.whole else unpack(data).streams
+            for part, stream in streams.items():
+                nbytes[part] += len(stream)
+            received.append(receive_pyramid(data, self.treatments, self.fitted, device))
         return {level: torch.stack([one[level] for one in received]) for level in LEVELS}, nbytes
 
 
 @contextmanager
-def patch_rpn(
+def patch_pyramid(
     model: nn.Module,
-    treatments: Mapping[str, float | Treatment],
-    scope: str = "rpn",
+    setting: Setting | Mapping[str, float | Treatment],
+    scope: str | None = None,
     *,
     fitted: Fitted | None = None,
     must_run: bool = True,
 ) -> Iterator[Patch]:
     """Let ``model`` read the pyramid as received while the block runs::
 
-        with patch_rpn(model, {"p6": 4}) as patch:
+        with patch_pyramid(model, {"p6": 4}) as patch:
             detections = model(images)
+        print(patch.traffic.nbytes)
 
-        with patch_rpn(model, parse_setting(restore=["origin"]), "pyramid"):
+        with patch_pyramid(model, Setting.parse("--send p3 p5 --bits 4")):
             detections = model(images)
 
     The patch is a hook on this one instance. It comes off when the block ends, by an exception
@@ -90,33 +107,67 @@ def patch_rpn(
 
     Args:
         model: a detector with ``backbone`` and ``proposal_generator``.
-        treatments: level to treatment, or to a linear ratio >= 1; ``inf`` reduces a map to 1x1;
-            levels left out stay clean. ``parse_setting`` makes them from words.
-        scope: ``rpn``: only the proposal network reads the changed maps, the box head reads
-            clean ones (as the origin did). ``pyramid``: both read them.
-        fitted: what some treatments need.
+        setting: a ``Setting``, or level to treatment or linear ratio >= 1; ``inf`` reduces a map
+            to 1x1; levels left out stay clean.
+        scope: ``pyramid`` (the default): both heads read the changed maps. ``rpn``: only the
+            proposal network does, the box head reads clean ones (as the origin did). A ``Setting``
+            has its own.
+        fitted: what some treatments need, fitted to this model.
         must_run: raise when nothing was changed, a mistake unless there was nothing to do.
 
     Raises:
         InputError: unknown level or scope, a ratio below 1, a treatment that needs ``fitted``, or
-            a model without P2 to P6.
+            one fitted to another model, an image codec, or a model without P2 to P6.
         RuntimeError: the block ended and the patched part had not run once (``must_run``).
     """
-    if scope not in SCOPES:
-        raise InputError(f"scope {scope!r} is unknown; the scopes are {', '.join(SCOPES)}")
+    patch = Patch(_setting(setting, scope), fitted)
     for part in ("backbone", "proposal_generator"):
         if not isinstance(getattr(model, part, None), nn.Module):
             raise InputError(
                 f"{type(model).__name__} has no {part}; a detector with an RPN and FPN is needed"
             )
-    patch = Patch(all_levels(treatments), scope, fitted)
-    handle = _hook_rpn(model, patch) if scope == "rpn" else _hook_backbone(model, patch)
+    check_fitted(patch.setting, fitted, model)
+    rpn = patch.setting.scope == RPN
+    handle = _hook_rpn(model, patch) if rpn else _hook_backbone(model, patch)
     try:
         yield patch
     finally:
         handle.remove()
     if must_run and patch.calls == 0:
-        raise RuntimeError("patch_rpn: the model never ran, so nothing was degraded")
+        raise RuntimeError("the patch: the model never ran, so nothing was degraded")
+
+
+def patch_rpn(
+    model: nn.Module,
+    setting: Setting | Mapping[str, float | Treatment],
+    scope: str | None = None,
+    *,
+    fitted: Fitted | None = None,
+    must_run: bool = True,
+) -> AbstractContextManager[Patch]:
+    """``patch_pyramid`` whose scope is ``rpn`` where nothing else is said, as the origin's was."""
+    if scope is None and not isinstance(setting, Setting):
+        scope = RPN
+    return patch_pyramid(model, setting, scope, fitted=fitted, must_run=must_run)
+
+
+def _setting(given: Setting | Mapping[str, float | Treatment], scope: str | None) -> Setting:
+    if isinstance(given, Setting):
+        if scope not in (None, given.scope):
+            raise InputError(f"scope {scope!r} of a setting of scope {given.scope!r}; leave it out")
+        setting = given
+    elif isinstance(given, Mapping):
+        setting = Setting.of(given, PYRAMID if scope is None else scope)
+    else:
+        raise InputError(
+            f"{given!r} is no setting; give a Setting, or a mapping such as {{'p6': 4}}"
+        )
+    if setting.image is not None:
+        raise InputError(
+            f"{setting.image.word} codes the image, and this patch changes the pyramid; code the "
+            "image first, or evaluate with tools/train_net.py --image"
+        )
+    return setting
 
 
 def _hook_rpn(model: nn.Module, patch: Patch):

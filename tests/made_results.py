@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from detectron2_patch.results.schema import make_setting
+from detectron2_patch.settings.setting import Setting
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 FULL = dict(zip(LEVELS, (40960, 10240, 2560, 640, 160)))
@@ -38,7 +38,7 @@ def made(
     }
     return {
         "args": {},
-        "setting": {**make_setting(dict(zip(LEVELS, ratios)), scope), **more},
+        "setting": {**Setting.of(dict(zip(LEVELS, ratios)), scope).to_json(), **more},
         "results": {"bbox": bbox},
         "payload": {"wire": scope == "pyramid", "unit": "elements", "sent": sent, "full": FULL},
         "dataset": {

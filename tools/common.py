@@ -12,6 +12,7 @@ from typing import Any
 
 from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS, PYRAMID_FLAGS
 from detectron2_patch.utils import distributed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +24,22 @@ COCO_HINT = (
 logger = logging.getLogger(__name__)
 
 
-SETTING_FLAGS = ("--cr", "--send", "--restore", "--rank", "--bits", "--range")
+SETTING_FLAGS = (
+    "--cr",
+    "--send",
+    "--restore",
+    "--rank",
+    "--bits",
+    "--range",
+    "--level-codec",
+    "--pyramid",
+    "--image",
+    *PYRAMID_FLAGS,
+)
 
 
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
-    """What is sent and how the rest is restored, beside ``--cr``; see ``words.parse_setting``."""
+    """What is sent and how the rest is restored, beside ``--cr``; see ``parsing.parse_setting``."""
     add = parser.add_argument
     add("--send", metavar="LEVEL", help="the levels that are sent, such as p3 p5 (all)")
     add(
@@ -54,23 +66,61 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
         "each image, fitted-level or fitted-channel",
     )
     add(
+        "--level-codec",
+        metavar="CODEC",
+        help="name:arguments of a registered codec of a level; one for all sent levels, or five "
+        "with '-'",
+    )
+    add(
+        "--pyramid",
+        metavar="CODEC",
+        help=f"name:arguments of a codec of all levels at once ({_names(PYRAMID_CODECS)})",
+    )
+    for flag, name in PYRAMID_FLAGS.items():
+        add(flag, metavar="WORD", help=f"short for --pyramid {name}:WORD")
+    add(
         "--fitted",
         metavar="FILE",
         help="principal directions, ranges and restorers of this detector, made by tools/fit.py",
     )
 
 
-def read_setting(args: argparse.Namespace, fitted) -> dict:
-    """The treatments that the flags ask for."""
-    from detectron2_patch.settings.parsing import FLAGS, parse_setting
-
-    given = {name: getattr(args, name) for name in FLAGS.values()}
-    treatments = parse_setting(
-        **{name: text.split() for name, text in given.items() if text is not None},
-        rank_of=None if fitted is None else fitted.rank_of,
+def add_image_flag(parser: argparse.ArgumentParser) -> None:
+    """The image coded instead of the maps."""
+    parser.add_argument(
+        "--image",
+        metavar="CODEC",
+        help="send the image, coded, instead of the maps, such as jpeg:75; the whole detector "
+        f"runs on what was decoded ({_names(IMAGE_CODECS)})",
     )
+
+
+def _names(registry) -> str:
+    return ", ".join(registry.names()) or "none is registered"
+
+
+def read_setting(args: argparse.Namespace, fitted):
+    """The setting that the flags ask for. Without ``--scope``, what codes all at once is received
+    by both heads, and everything else by the RPN alone, as the origin had it."""
+    from detectron2_patch.settings.parsing import parse_setting
+    from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
+    from detectron2_patch.settings.words import SINGLE, all_flags, arguments_of
+
+    given = {
+        flag: [text] if flag in SINGLE else text.split()
+        for flag in all_flags()
+        if (text := getattr(args, flag[2:].replace("-", "_"), None)) is not None
+    }
+    arguments = arguments_of(given)
+    rank_of = None if fitted is None else fitted.rank_of
+    treatments = parse_setting(**arguments, rank_of=rank_of)  # type: ignore[arg-type]
     need_fitted(treatments.values(), fitted)
-    return treatments
+    together = "image" in arguments or "pyramid" in arguments
+    scope = args.scope or (PYRAMID if together else RPN)
+    setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256)
+    for one in set(setting.treatments):
+        getattr(one, "check", lambda: None)()
+    return setting
 
 
 def open_fitted(args: argparse.Namespace):
@@ -356,17 +406,15 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     )
 
 
-def describer(
-    args: Mapping[str, Any], cfg, engine, dataset, weights: Path, fitted=None
-) -> Callable[..., dict]:
-    """What makes a result from treatments, scope, results, payload and seconds."""
+def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
+    """What makes a result from setting, results, payload and seconds."""
     from detectron2_patch.config import result_relevant
-    from detectron2_patch.results.schema import make_result, make_setting
+    from detectron2_patch.results.schema import make_result
     from detectron2_patch.utils.files import sha256
     from detectron2_patch.utils.json_values import digest
     from detectron2_patch.utils.versions import collect_versions
 
-    constant = partial(
+    return partial(
         make_result,
         args=args,
         dataset=dataset,
@@ -377,9 +425,3 @@ def describer(
         engine=engine.name,
         versions=collect_versions(str(engine.model.device), engine=engine.name),
     )
-
-    def describe(treatments, scope, **found) -> dict:
-        sha = None if fitted is None else fitted.sha256
-        return constant(setting=make_setting(treatments, scope, sha), **found)
-
-    return describe

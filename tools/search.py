@@ -128,7 +128,7 @@ def candidates(args: argparse.Namespace, fitted) -> dict:
     """What may be sent of each of P2 to P5, or nothing."""
     from detectron2_patch.settings.grids import Base, parse_list, read_list
     from detectron2_patch.settings.levels import LEVELS
-    from detectron2_patch.settings.treatments import Sent
+    from detectron2_patch.settings.treatments import is_sent
 
     base = Base(rank_of=None if fitted is None else fitted.rank_of)
     if args.candidates is not None:
@@ -136,7 +136,7 @@ def candidates(args: argparse.Namespace, fitted) -> dict:
     else:
         settings = parse_list(default_candidates(fitted), base)
     return {
-        level: [None, *(one[i] for one in settings if isinstance(one[i], Sent))]
+        level: [None, *(one[i] for one in settings if is_sent(one[i]))]
         for i, level in enumerate(LEVELS[:4])
     }
 
@@ -162,7 +162,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from detectron2_patch.analysis.search import find_points
     from detectron2_patch.results.file import load_results
     from detectron2_patch.settings.grids import plain, with_scopes
-    from detectron2_patch.settings.treatments import setting_from_json
+    from detectron2_patch.settings.setting import Setting
     from detectron2_patch.sweep import run as sweeping
     from detectron2_patch.sweep.explore import Space, restore_with
     from detectron2_patch.utils import distributed
@@ -171,7 +171,8 @@ def evaluate(args: argparse.Namespace) -> None:
     default = "nearest" if fitted is None else "fit"
     restore = restore_with((args.restore or default).split())
     space = Space(candidates(args, fitted), restore, args.by)
-    settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"])
+    sha = "" if fitted is None else fitted.sha256
+    settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"], sha)
     need_fitted((one for s in settings for one in s.treatments), fitted)
     task = open_sweep(args, settings, fitted)
 
@@ -183,9 +184,7 @@ def evaluate(args: argparse.Namespace) -> None:
     for number in range(args.rounds):
         sweep(settings)
         found = [
-            one
-            for one in load_results(task.folder)
-            if one["setting"].get("fitted") in (None, fitted and fitted.sha256)
+            one for one in load_results(task.folder) if one["setting"].get("fitted") in (None, sha)
         ]
         clean, points = find_points(found, args.metric, args.by)
         now = _best(args, points)
@@ -201,12 +200,11 @@ def evaluate(args: argparse.Namespace) -> None:
         whole = clean["results"]["bbox"][args.metric]
         limit = args.max_drop if args.max_drop is not None else 100 * args.max_drop_ap / whole
         tried = space.together(points) if number == 0 else []
-        settings = with_scopes(tried + space.around(points, limit), ["pyramid"])
+        settings = with_scopes(tried + space.around(points, limit), ["pyramid"], sha)
         if not settings:
             break
     if args.bootstrap is not None and best is not None:
-        chosen = tuple(setting_from_json(best.result["setting"]).values())
-        sweep(with_scopes([plain([1] * 5), chosen], ["pyramid"]), args.bootstrap)
+        sweep([Setting(), best.setting], args.bootstrap)
 
 
 def _best(args: argparse.Namespace, points: list):
@@ -246,8 +244,8 @@ def report(args: argparse.Namespace, results: list) -> None:
 
 
 def _with_fitted(point) -> str:
-    sha = point.result["setting"].get("fitted")
-    return "" if sha is None else f" --fitted FILE (SHA-256 {sha[:12]}…)"
+    sha = point.setting.fitted
+    return "" if not sha else f" --fitted FILE (SHA-256 {sha[:12]}…)"
 
 
 def write_csv(rows: list[dict], path: str) -> None:

@@ -22,6 +22,7 @@ from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS, SCOPES, parse_ratio
+from detectron2_patch.settings.registry import PYRAMID_FLAGS
 
 EPILOG = """\
 examples:
@@ -34,6 +35,7 @@ examples:
   sweep.py --subsets nearest finer coarser mix:0.5,0.5 fit --fitted FILE --scope pyramid
                                                     every subset sent, five restorers
   sweep.py --grid 1 max --scope rpn pyramid --bootstrap 1000    for tools/key_levels.py
+  sweep.py --image jpeg:50 jpeg:75 avif:50 --scope pyramid      the image itself, coded
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
@@ -86,6 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--combine",
         metavar="FILE",
         help="every combination of what the settings of such a file send of each level",
+    )
+    choose(
+        "--image",
+        metavar="CODEC",
+        help="the image coded by each of these, such as jpeg:75 avif:50 (scope pyramid)",
     )
     also = parser.add_argument_group(
         "more of each setting above: on every level of a grid or subset, on the one or two levels "
@@ -156,12 +163,22 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
         found += settings.read_list(args.cr_list, base)
     if args.combine is not None:
         found += settings.combine(settings.read_list(args.combine, base), base.restore or ())
+    if args.image is not None:
+        found += settings.codecs("--image", _words(args.image, "--image"))
+    for flag in ("--pyramid", *PYRAMID_FLAGS):
+        words = getattr(args, flag[2:])
+        if words is not None:
+            found += settings.codecs(flag, _words(words, flag), base)
     if not found:
         raise InputError(
-            "no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, "
-            "--pairs, --subsets, --cr-list or --combine; see --help"
+            "no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, --pairs, --subsets, "
+            "--cr-list, --combine, --image or a codec of the pyramid; see --help"
         )
-    return settings.with_scopes(found, _scopes(args.scope))
+    sha = "" if fitted is None else fitted.sha256
+    made = settings.with_scopes(found, _scopes(args.scope), sha)
+    for one in {treatment for setting in made for treatment in setting.treatments}:
+        getattr(one, "check", lambda: None)()
+    return made
 
 
 def make_base(args: argparse.Namespace, fitted):
@@ -249,10 +266,8 @@ def run(args: argparse.Namespace) -> None:
             f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
         )
     if args.dry_run:
-        from detectron2_patch.settings.parsing import setting_words
-
         for one in settings:
-            print(one.scope, setting_words(one.by_level()))
+            print(one.scope, one.words)
         made = {pair for one in settings for pair in one.by_level().items()}
         logger.info("%d settings from %d treatments of single levels", len(settings), len(made))
         return

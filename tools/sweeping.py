@@ -23,12 +23,10 @@ def open_sweep(args: argparse.Namespace, settings: Sequence, fitted, **more):
         (one for setting in settings for one in setting.treatments), fitted, cfg, weights, dataset
     )
     engine.load_weights(weights)
-    constant = describer(vars(args), cfg, engine, dataset, weights, fitted)
+    constant = describer(vars(args), cfg, engine, dataset, weights)
 
     def describe(setting, results, payload, seconds):
-        return constant(
-            setting.by_level(), setting.scope, results=results, payload=payload, seconds=seconds
-        )
+        return constant(setting=setting, results=results, payload=payload, seconds=seconds)
 
     more.setdefault("batch_size", 1 if engine.model.device.type == "cpu" else 8)
     return Sweep(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import (
     add_common_flags,
+    add_image_flag,
     add_setting_flags,
     check_fitted,
     describer,
@@ -48,7 +49,6 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--cr",
-        default="1 1 1 1 1",
         metavar="RATIO",
         help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
         "first is 1 and names no level",
@@ -56,10 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--scope",
         choices=SCOPES,
-        default="rpn",
-        help="who reads the maps as received: the RPN alone (default) or the box head too",
+        help="who reads the maps as received: the RPN alone (rpn, the default) or the box head too "
+        "(pyramid, the default with --image and codecs of the pyramid)",
     )
     add_setting_flags(parser)
+    add_image_flag(parser)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--eval-only", action="store_true", help="evaluate; the default")
     mode.add_argument("--train", action="store_true", help="train first, then evaluate")
@@ -90,45 +91,38 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch import pipeline
 
     fitted = open_fitted(args)
-    treatments = read_setting(args, fitted)
+    setting = read_setting(args, fitted)
     if args.train_damaged:
-        check_damage(args, treatments)
-    if args.train and any(one.uses_fit for one in treatments.values()):
+        check_damage(args, setting)
+    if args.train and setting.uses_fit:
         raise InputError(
             "--train makes new weights, to which --fitted isn't fitted; train first, "
             "then tools/fit.py, then evaluate"
         )
     cfg, engine, dataset = prepare(args, training=args.train)
-    weights = train(args, treatments, cfg, engine) if args.train else find_weights(args, cfg)
-    check_fitted(treatments.values(), fitted, cfg, weights, dataset)
+    weights = train(args, setting, cfg, engine) if args.train else find_weights(args, cfg)
+    check_fitted(setting.treatments, fitted, cfg, weights, dataset)
     engine.load_weights(weights)
-    done = pipeline.evaluate(
-        engine, dataset, treatments, args.scope, cfg.DATALOADER.NUM_WORKERS, fitted
-    )
+    done = pipeline.evaluate(engine, dataset, setting, cfg.DATALOADER.NUM_WORKERS, fitted)
     if done is not None:  # rank 0 has it
-        describe = describer(
-            {**vars(args), "cr": args.cr.split()}, cfg, engine, dataset, weights, fitted
-        )
+        given = {**vars(args), "cr": (args.cr or "1 1 1 1 1").split(), "scope": setting.scope}
+        describe = describer(given, cfg, engine, dataset, weights)
         report(
             describe(
-                treatments,
-                args.scope,
-                results=done.results,
-                payload=done.payload,
-                seconds=done.seconds,
+                setting=setting, results=done.results, payload=done.payload, seconds=done.seconds
             ),
             args.results_dir,
         )
 
 
-def check_damage(args: argparse.Namespace, treatments: dict) -> None:
+def check_damage(args: argparse.Namespace, setting) -> None:
     """Refuse what no training can be damaged by."""
     if not args.train:
         raise InputError(
             "--train-damaged is given without --train; an evaluation is damaged by "
             "--cr and --scope alone: leave it out"
         )
-    if any(getattr(one, "bits", 0) or one.uses_fit for one in treatments.values()):
+    if setting.uses_fit or any(not hasattr(one, "ratio") or one.bits for one in _sent(setting)):
         raise InputError(
             "--train-damaged takes --cr, --send and --restore; a training has no "
             "gradient through --bits, and nothing is fitted before it: leave --bits, "
@@ -136,7 +130,13 @@ def check_damage(args: argparse.Namespace, treatments: dict) -> None:
         )
 
 
-def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
+def _sent(setting) -> list:
+    from detectron2_patch.settings.treatments import is_sent
+
+    return [one for one in setting.treatments if is_sent(one)]
+
+
+def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint.
 
     With ``--train-damaged`` the heads learn from the pyramid that they will be evaluated on.
@@ -145,7 +145,7 @@ def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
 
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.patch import patch_rpn
+    from detectron2_patch.patch import patch_pyramid
     from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
@@ -153,7 +153,7 @@ def train(args: argparse.Namespace, treatments: dict, cfg, engine) -> Path:
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do
-        damage = patch_rpn(engine.model, treatments, args.scope, must_run=False)
+        damage = patch_pyramid(engine.model, setting, must_run=False)
     with damage:
         return engine.train(dataset, start, resume=args.resume)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import (
     DEMO_CONFIG,
+    SETTING_FLAGS,
     add_setting_flags,
     check_fitted,
     choose_device,
@@ -23,6 +24,7 @@ from common import (
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import SCOPES
+from detectron2_patch.settings.registry import IMAGE_CODECS
 
 EPILOG = """\
 examples:
@@ -97,17 +99,21 @@ def repeat_flag(argv: list[str], flag: str = "--image") -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), repeat_flag(argv))
+    flags = [flag for flag in SETTING_FLAGS if flag != "--image"]
+    args = parse_args(build_parser(), repeat_flag(argv), flags)
     args.num_gpus, args.resume = None, False
     return told(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
     """Load the detector and draw each image."""
-    if not any((args.cr, args.send, args.restore, args.rank, args.bits)):
-        args.cr = DEFAULT_CR
     fitted = open_fitted(args)
-    treatments = read_setting(args, fitted)
+    images, codecs = split_images(args.image or [])
+    args.image = codecs[0] if codecs else None
+    flags = [flag[2:].replace("-", "_") for flag in SETTING_FLAGS if flag != "--range"]
+    if not any(getattr(args, flag) for flag in flags):
+        args.cr = DEFAULT_CR
+    setting = read_setting(args, fitted)
     names = None if args.classes is None else read_names(args.classes)
 
     from functools import partial
@@ -117,10 +123,7 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
     from detectron2_patch.engines.torchvision import TorchvisionEngine
-    from detectron2_patch.patch import patch_rpn
     from detectron2_patch.report.map_pictures import sent_and_restored
-    from detectron2_patch.settings.labels import is_plain, setting_label
-    from detectron2_patch.settings.treatments import setting_to_json
 
     cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
     check_supported(cfg, training=False)
@@ -134,40 +137,63 @@ def run(args: argparse.Namespace) -> None:
         names = CLASSES
     if args.threshold is None:
         args.threshold = DEMO_THRESHOLD if demo else THRESHOLD
-    images = [Path(image) for image in args.image or [demo_image()]]
+    images = images or [demo_image()]
     for image in images:
         read_image(image)  # all of them, before seconds of work
     engine = TorchvisionEngine(cfg, choose_device(args, cfg))
     weights = find_weights(args, cfg)
-    check_fitted(treatments.values(), fitted, cfg, weights)
+    check_fitted(setting.treatments, fitted, cfg, weights)
     engine.load_weights(weights)
-    setting = setting_to_json(treatments, args.scope)
-    name = f"{'ratios ' if is_plain(setting) else ''}{setting_label(setting)}"
-    title = f"{name}, scope {args.scope}"
-    damage = partial(patch_rpn, engine.model, treatments, args.scope, fitted=fitted)
+    if args.maps and setting.image is not None:
+        raise InputError(
+            f"--maps shows maps that are sent, and {setting.image.word} sends the image; leave "
+            "one of them out"
+        )
+    name = f"{'ratios ' if setting.is_plain else ''}{setting.label}"
+    title = f"{name}, scope {setting.scope}"
+    detect = partial(detect_as_received, engine, setting=setting, fitted=fitted)
     for image, output in zip(images, outputs(images, args.output)):
-        draw(engine, image, output, damage, args.threshold, names, title)
+        draw(engine, image, output, detect, args.threshold, names, title)
         if args.maps:
             draw_maps(
                 engine,
                 image,
                 output.with_name(f"{output.stem}_maps.png"),
-                partial(sent_and_restored, treatments=treatments, fitted=fitted),
+                partial(sent_and_restored, treatments=setting.by_level(), fitted=fitted),
                 title,
             )
 
 
-def draw(engine, image: Path, output: Path, damage, threshold: float, names, title: str) -> None:
-    """Detect on the clean pyramid and within ``damage()``, and write the picture of both."""
-    from contextlib import nullcontext
+def split_images(words: list[str]) -> tuple[list[Path], list[str]]:
+    """Photographs, and image codecs among them: ``jpeg:75`` is one, ``./jpeg:75`` is a file.
 
+    Raises:
+        InputError: several codecs.
+    """
+    codecs = [word for word in words if word.partition(":")[0] in IMAGE_CODECS.names()]
+    if len(codecs) > 1:
+        raise InputError(f"--image got {' and '.join(codecs)}; give one codec")
+    return [Path(word) for word in words if word not in codecs], codecs
+
+
+def detect_as_received(engine, image: Path, setting, fitted) -> dict:
+    """Detections of an image file under a setting."""
+    from detectron2_patch.patch import patch_pyramid
+
+    found = engine.read(image)
+    if setting.image is not None:
+        return engine.detect(engine.recode(found, setting.image)[0])
+    with patch_pyramid(engine.model, setting, fitted=fitted):
+        return engine.detect(found)
+
+
+def draw(engine, image: Path, output: Path, detect, threshold: float, names, title: str) -> None:
+    """Detect on the clean pyramid and by ``detect(image)``, and write the picture of both."""
     from detectron2_patch.data.images import read_image
     from detectron2_patch.report.pictures import compare
 
     found = []
-    for circumstance in (nullcontext, damage):
-        with circumstance():
-            detections = engine.detect(engine.read(image))
+    for detections in (engine.detect(engine.read(image)), detect(image)):
         keep = detections["scores"] >= threshold
         found.append({name: values[keep] for name, values in detections.items()})
     title = f"{title}, score {threshold:g} or more"

@@ -6,6 +6,7 @@ weighted sum of what they lose against the clean one, so that replicates give it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import factorial
@@ -16,8 +17,9 @@ import numpy as np
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
 from detectron2_patch.evaluation.intervals import interval, samples
-from detectron2_patch.results.identity import model_of
+from detectron2_patch.results.identity import check_one_model
 from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+from detectron2_patch.settings.setting import Setting
 
 KIND = "detectron2_patch key levels"
 PAIRS = {"APs": ("p2", "p3"), "APm": ("p4", "p5"), "APl": ("p5", "p6")}  # the origin's key levels
@@ -123,27 +125,20 @@ def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int],
     Of the same evaluation twice, the one with more replicates counts.
     """
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    models = {}
+    models = []
     for result in results:
-        setting = result["setting"]
-        # the origin's files say nothing of their dataset; other treatments have keys of their own
-        if not result["dataset"] or set(setting) != {"cr", "scope"}:
+        setting = Setting.from_json(result["setting"])
+        # the origin's files say nothing of their dataset
+        if not result["dataset"] or not setting.is_plain:
             continue
-        if not set(setting["cr"].values()) <= {1, MAX}:
+        if not set(setting.ratios) <= {1.0, math.inf}:
             continue
-        models[model_of(result)] = result
-        key = setting["scope"], _number(k for k, r in setting["cr"].items() if r == MAX)
+        models.append(result)
+        lost = [level for level, ratio in zip(LEVELS, setting.ratios) if ratio != 1]
+        key = setting.scope, _number(lost)
         if key not in found or _replicates(result) > _replicates(found[key]):
             found[key] = result
-    if len(models) > 1:
-        one, other = [
-            f"{result['dataset']['name']} with {result['weights']['path']} on {result['engine']}"
-            for result in models.values()
-        ][:2]
-        raise InputError(
-            f"results of {len(models)} models or datasets, such as {one} and {other}; "
-            "give the results of one"
-        )
+    check_one_model(models)
     return found
 
 

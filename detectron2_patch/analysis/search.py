@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detectron2_patch.analysis.front import front as pareto
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.intervals import drop_interval
-from detectron2_patch.results.identity import model_of
-from detectron2_patch.settings.labels import is_clean
-from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.parsing import setting_words
-from detectron2_patch.settings.treatments import FLOAT_BITS, setting_from_json
-
-BYTES, ELEMENTS = COSTS = ("bytes", "elements")
+from detectron2_patch.results.identity import check_one_model
+from detectron2_patch.settings.cost import BYTES, ELEMENTS, bits_per_pixel, cost_of, times_smaller
+from detectron2_patch.settings.setting import PYRAMID, Setting
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class Point:
         drop: of the metric against the clean pyramid, in percent of it.
         points: the same in points of AP.
         smaller: how many times fewer bytes (or elements) than P2 to P5 in fp32.
+        setting: what it is.
     """
 
     result: Mapping[str, Any]
@@ -39,11 +37,12 @@ class Point:
     drop: float
     points: float
     smaller: float
+    setting: Setting
 
     @property
     def words(self) -> str:
         """The setting as on a command line."""
-        return setting_words(setting_from_json(self.result["setting"]))
+        return self.setting.words
 
 
 def find_points(
@@ -55,52 +54,30 @@ def find_points(
         InputError: no clean result, nothing of scope ``pyramid``, several models or datasets, or
             no object to measure ``metric`` on.
     """
-    found: dict[str, Mapping[str, Any]] = {}
-    models = {}
+    found: dict[Setting, Mapping[str, Any]] = {}
+    known = [result for result in results if result["dataset"]]  # the origin's files say nothing
+    check_one_model(known)
     clean = None
-    for result in results:
-        if not result["dataset"] or result["setting"].get("cr") is None:  # the origin's files
-            continue
-        models[model_of(result)] = result
-        if is_clean(result["setting"]):
+    for result in known:
+        setting = Setting.from_json(result["setting"])
+        if setting.is_clean:
             clean = result if clean is None or "bootstrap" in result else clean
-        if result["setting"]["scope"] == "pyramid":
-            key = str(sorted(result["setting"].items()))
-            if key not in found or "bootstrap" in result:
-                found[key] = result
-    _check(models, clean, found, metric)
+        if setting.scope == PYRAMID and (setting not in found or "bootstrap" in result):
+            found[setting] = result
+    whole = _clean_value(clean, found, metric)
     assert clean is not None
-    whole = clean["results"]["bbox"][metric]
     points = []
-    for result in found.values():
+    for setting, result in found.items():
         value = result["results"]["bbox"][metric]
-        if value is None:
+        cost, smaller = cost_of(result, by), times_smaller(result, by)
+        if value is None or cost is None or smaller is None:
             continue
-        payload, cost = result["payload"], cost_of(result["payload"], by)
-        full = sum(payload["full"][level] for level in LEVELS[:4])
-        points.append(
-            Point(
-                result,
-                cost,
-                value,
-                100 * (whole - value) / whole,
-                whole - value,
-                full * (FLOAT_BITS // 8 if by == BYTES else 1) / cost,
-            )
-        )
+        drop = 100 * (whole - value) / whole
+        points.append(Point(result, cost, value, drop, whole - value, smaller, setting))
     return clean, sorted(points, key=lambda point: (point.cost, -point.metric, point.words))
 
 
-def _check(models: Mapping, clean, found: Mapping, metric: str) -> None:
-    if len(models) > 1:
-        one, other = [
-            f"{r['dataset']['name']} with {r['weights']['path']} on {r['engine']}"
-            for r in models.values()
-        ][:2]
-        raise InputError(
-            f"results of {len(models)} models or datasets, such as {one} and {other}; "
-            "give the results of one"
-        )
+def _clean_value(clean: Mapping[str, Any] | None, found: Mapping, metric: str) -> float:
     if not found:
         raise InputError(
             "no result of scope pyramid, the only one that saves anything; make some "
@@ -111,34 +88,15 @@ def _check(models: Mapping, clean, found: Mapping, metric: str) -> None:
             "no result of the clean pyramid to compare with; make it with "
             "tools/train_net.py --scope pyramid"
         )
-    if not clean["results"]["bbox"].get(metric):
+    value = clean["results"]["bbox"].get(metric)
+    if not value:
         raise InputError(f"the clean pyramid has no {metric} to lose; choose another metric")
-
-
-def cost_of(payload: Mapping[str, Any], by: str) -> int:
-    """What a payload costs. Older results tell no bytes: theirs are float32."""
-    elements = sum(payload["sent"].values())
-    if by == ELEMENTS:
-        return elements
-    if "total_bytes" not in payload:
-        return FLOAT_BITS // 8 * elements
-    return payload["total_bytes"] + sum(payload["side_bytes"].values())
-
-
-def level_cost(payload: Mapping[str, Any], level: str, by: str) -> int:
-    """What one level of a payload costs."""
-    if by == BYTES and "bytes" in payload:
-        return payload["bytes"][level]
-    return payload["sent"][level] * (FLOAT_BITS // 8 if by == BYTES else 1)
+    return value
 
 
 def front(points: Sequence[Point]) -> list[Point]:
     """The points that no other one beats in both, by rising cost."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.cost, -point.metric)):
-        if not kept or point.metric > kept[-1].metric:
-            kept.append(point)
-    return kept
+    return pareto(points, lambda point: point.cost, lambda point: point.metric)
 
 
 def best(
@@ -170,10 +128,10 @@ def row(point: Point, clean: Mapping[str, Any], metric: str, on_front: bool) -> 
         "drop_low": low,
         "drop_high": high,
         "drop_points": point.points,
-        "elements": cost_of(payload, ELEMENTS),
-        "bytes": cost_of(payload, BYTES),
-        "side_bytes": sum(payload.get("side_bytes", {}).values()),
-        "bits_per_pixel": payload.get("bits_per_pixel"),
+        "elements": cost_of(point.result, ELEMENTS),
+        "bytes": cost_of(point.result, BYTES),
+        "side_bytes": sum((payload.get("side_bytes") or {}).values()),
+        "bits_per_pixel": bits_per_pixel(point.result),
         "times_smaller": point.smaller,
         "front": on_front,
         "fitted": point.result["setting"].get("fitted"),

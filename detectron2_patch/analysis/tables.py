@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ from detectron2_patch.analysis.key_levels import PAIRS
 from detectron2_patch.analysis.search import find_points
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.evaluation.intervals import drop_interval
-from detectron2_patch.settings.labels import is_clean, is_plain, setting_label
-from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.settings.labels import label_of
+from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 
 
 def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
@@ -69,28 +68,23 @@ def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
     then the settings that are more than ratios."""
     rows = []
     for result in results:
-        setting, bbox = result["setting"], result["results"]["bbox"]
+        setting, bbox = Setting.from_json(result["setting"]), result["results"]["bbox"]
         dataset = (result["dataset"] or {}).get("name") or "unknown"
         shown = ["-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL]
-        name = setting_label(setting)
-        if is_plain(setting):
-            name = " ".join(str(setting["cr"][level]) for level in LEVELS)
-        order = (dataset, not is_plain(setting), *_order(setting), name)
-        rows.append((order, [dataset, setting["scope"], name, *shown]))
+        name = label_of(setting.by_level())
+        order = (dataset, not setting.is_plain, *_order(setting), name)
+        rows.append((order, [dataset, setting.scope, name, *shown]))
     return _grid([["dataset", "scope", "setting", *OVERALL], *(row for _, row in sorted(rows))])
 
 
-def _order(setting: Mapping[str, Any]) -> tuple:
+def _order(setting: Setting) -> tuple:
     """Clean first, then by scope, then those that damage few levels, by ratios."""
-    if not is_plain(setting):
-        return True, setting["scope"] == "pyramid", 0, []
-    numbers = [math.inf if r == MAX else r for r in (setting["cr"][level] for level in LEVELS)]
-    return (
-        not is_clean(setting),
-        setting["scope"] == "pyramid",
-        -sum(ratio == 1 for ratio in numbers),
-        [-ratio for ratio in numbers],
-    )
+    honest = setting.scope == PYRAMID
+    if not setting.is_plain:
+        return True, honest, 0, []
+    ratios = [ratio for ratio in setting.ratios if ratio is not None]
+    few = -sum(ratio == 1 for ratio in ratios)
+    return not setting.is_clean, honest, few, [-ratio for ratio in ratios]
 
 
 def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
@@ -103,14 +97,16 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
         InputError: no clean result among them, or several models or datasets.
     """
     clean, points = find_points(results)
-    of_rpn = {setting_label(r["setting"]): r for r in results if r["setting"]["scope"] == "rpn"}
+    settings = [Setting.from_json(result["setting"]) for result in results]
+    of_rpn = {one: result for one, result in zip(settings, results) if one.scope == RPN}
     rows = []
     for point in points[::-1]:
-        label, bbox = setting_label(point.result["setting"]), point.result["results"]["bbox"]
-        both = [of_rpn.get(label), point.result]
+        bbox = point.result["results"]["bbox"]
+        rpn = None if point.setting.image else of_rpn.get(point.setting.in_scope(RPN))
+        both = [rpn, point.result]
         rows.append(
             [
-                label,
+                point.setting.label,
                 f"{point.smaller:.1f}",
                 *(cell for one in both for cell in _ap_and_drop(one, clean)),
                 *("-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL[3:]),

@@ -1,4 +1,4 @@
-"""One level's map as a stream of bytes that explains itself, and several levels in one file.
+"""One level's map as a stream of bytes that explains itself, and several levels in one string.
 
 A level's stream: two bytes that say what it is, one byte of bits, range and precision, the
 channels, height and width as variable-length numbers, the range where it is sent, the coded
@@ -31,11 +31,14 @@ from detectron2_patch.codec.quantise import (
 )
 from detectron2_patch.codec.varint import read_varint, varint
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.codecs import Codec
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.treatments import RANGES
 
 MAGIC = b"\xd2\x01"  # the second byte is the version
 PACK_MAGIC = b"\xd2P\x01"
+CODEC_MAGIC = b"\xd2C"  # a level's bytes by another codec
+WHOLE_MAGIC = b"\xd2W"  # several levels' bytes by one codec
 KINDS = RANGES
 MAX_ELEMENTS = 2**26  # of a level: twice those of P2 of a 1333x1333 image, 256 channels
 _PACK = struct.Struct("<3sHH5I")
@@ -119,7 +122,7 @@ def _encode(
 ) -> tuple[bytes, Tensor | None, Range | None]:
     x = x.detach().float()
     check_map(x)
-    if x.numel() > MAX_ELEMENTS:
+    if bits is not None and x.numel() > MAX_ELEMENTS:
         raise InputError(
             f"a map of {tuple(x.shape)}: at most {MAX_ELEMENTS} values can be coded; "
             "send it without bits, or a smaller image"
@@ -164,7 +167,8 @@ def _decode(
     for _ in range(3):
         size, at = read_varint(rest, 0)
         shape, rest = [*shape, size], rest[at:]
-    if stream[2] >> 7 or (bits and bits not in BITS) or not 0 < math.prod(shape) <= MAX_ELEMENTS:
+    count = math.prod(shape)  # of raw values the length of the stream is the bound
+    if stream[2] >> 7 or (bits and (bits not in BITS or count > MAX_ELEMENTS)) or not count:
         raise ValueError("its header makes no sense")
     if bits and kind.startswith("fitted") != (fitted is not None):
         raise InputError(
@@ -251,3 +255,65 @@ def unpack(data: bytes) -> Packed:
             streams[level] = rest[at : at + length]
         at += length
     return Packed((height, width), streams)
+
+
+def seal_codec(codec: Codec, data: bytes, context: bytes) -> bytes:
+    """A codec's bytes of one level with its name and version in front and a checksum behind."""
+    return _sealed(CODEC_MAGIC + _signed(codec) + data, context)
+
+
+def open_sealed(codec: Codec, stream: bytes, context: bytes) -> bytes:
+    """The codec's bytes in what ``seal_codec`` made.
+
+    Raises:
+        InputError: another codec's, a later version's, or damaged.
+    """
+    return _unsigned(codec, CODEC_MAGIC, stream, context)
+
+
+def pack_whole(codec: Codec, data: bytes, size: tuple[int, int], context: bytes) -> bytes:
+    """A codec's bytes of several levels, with the network's input size ``(h, w)``."""
+    sides = b"".join(varint(side) for side in size)
+    return _sealed(WHOLE_MAGIC + _signed(codec) + sides + data, context)
+
+
+def unpack_whole(codec: Codec, data: bytes, context: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The codec's bytes and the input size in what ``pack_whole`` made.
+
+    Raises:
+        InputError: another codec's, a later version's, or damaged.
+    """
+    rest = _unsigned(codec, WHOLE_MAGIC, bytes(data), context)
+    try:
+        height, at = read_varint(rest, 0)
+        width, at = read_varint(rest, at)
+    except ValueError as error:
+        raise InputError(f"{DAMAGED} ({error}); ask for it again") from error
+    if not (0 < height < 2**16 and 0 < width < 2**16):
+        raise InputError(f"{DAMAGED} (a network size of {height}x{width}); ask for it again")
+    return rest[at:], (height, width)
+
+
+def _signed(codec: Codec) -> bytes:
+    name = codec.name.encode("ascii")
+    return bytes([len(name)]) + name + bytes([codec.version])
+
+
+def _unsigned(codec: Codec, magic: bytes, stream: bytes, context: bytes) -> bytes:
+    name, version = stream[3 : 3 + stream[2]] if len(stream) > 7 else b"", codec.version
+    start = 4 + len(name)
+    if stream[:2] != magic or not name or len(stream) < start + 4:
+        raise InputError(f"{DAMAGED}; ask for it again")
+    if name != codec.name.encode("ascii"):
+        raise InputError(
+            f"the stream is of the codec {name.decode('ascii', 'replace')!r}, and of "
+            f"{codec.name!r} one is expected; ask for it again"
+        )
+    if stream[start - 1] > version:
+        raise InputError(
+            f"the stream is of version {stream[start - 1]} of {codec.name}, and this program "
+            f"knows {version}; take a later one"
+        )
+    if _sealed(stream[:-4], context) != stream:
+        raise InputError(f"{DAMAGED} (its checksum is wrong); ask for it again")
+    return stream[start:-4]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from detectron2_patch.codec.fitted import KIND, Fitted, image_key, map_config
+from detectron2_patch.codec.fitted import KIND, Fitted, backbone_digest, image_key, map_config
 from detectron2_patch.codec.fitting import fit
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
@@ -58,6 +58,7 @@ def calibrate(
         "images": keys,
         "weights": sha256(weights),
         "config": map_config(engine.cfg),
+        "backbone": backbone_digest(engine.model),
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }

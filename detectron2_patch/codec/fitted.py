@@ -3,6 +3,7 @@ directions, ranges, restorers. Made by ``fitting``, kept in one ``.npz``."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -15,10 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectron2_patch.config import result_relevant
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.files import atomic_write, sha256
 from detectron2_patch.utils.json_values import digest
 
@@ -36,7 +38,8 @@ class Fitted:
 
     Attributes:
         meta: kind, dataset (name, digest, image_count), images (the start of each one's SHA-256),
-            weights (SHA-256 of the detector's file), config (see ``map_config``), versions.
+            weights (SHA-256 of the detector's file), config (see ``map_config``), backbone (see
+            ``backbone_digest``; not in older files), versions.
         arrays: by name, float32: ``mean_p2`` (C,), ``basis_p2`` (C, C) with a direction a row,
             ``variance_p2`` (C,) along them, ``spread_p2`` (C,) the channels' standard deviations,
                 ``fit_p2_p3_p5`` (C, 2 C k k + 1) the restorer of P2 from P3 and P5, bias last.
@@ -219,3 +222,58 @@ def read_fitted(path: str | os.PathLike) -> Fitted:
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def need(fitted: Fitted | None) -> Fitted:
+    """The fitted parts, where a setting needs them.
+
+    Raises:
+        InputError: there are none.
+    """
+    if fitted is None:
+        raise InputError(
+            "this setting needs fitted parts; give --fitted FILE (from Python: "
+            f"fitted=read_fitted(FILE)); {_HELP}"
+        )
+    if not isinstance(fitted, Fitted):
+        raise InputError(f"fitted is {fitted!r}; give what read_fitted(FILE) returns")
+    return fitted
+
+
+def check_fitted(setting: Setting, fitted: Fitted | None, model: nn.Module) -> None:
+    """Make sure, where a setting uses them, that there are fitted parts and that they were fitted
+    to the maps of ``model``.
+
+    Raises:
+        InputError: there are none, or they are of another detector.
+    """
+    if not setting.uses_fit:
+        return
+    parts = need(fitted)
+    fitted_to = parts.meta.get("backbone")  # older files tell the weights' file alone
+    if fitted_to is not None and fitted_to != backbone_digest(model):
+        raise InputError(
+            "the fitted parts are of another detector, whose maps are others; fit to this one: "
+            f"{_HELP}"
+        )
+    if setting.fitted and parts.sha256 and setting.fitted != parts.sha256:
+        raise InputError(
+            f"the setting is of the fitted file {setting.fitted[:12]}, and {parts.sha256[:12]} is "
+            "given; give the one that it names"
+        )
+
+
+def backbone_digest(model: nn.Module) -> str:
+    """What tells a detector's maps apart: SHA-256 of its backbone's parameters and buffers, and of
+    the pixels' mean and deviation."""
+    found = hashlib.sha256()
+    state = model.backbone.state_dict(prefix="backbone.")  # type: ignore[union-attr]
+    for name in ("pixel_mean", "pixel_std"):
+        state[name] = getattr(model, name, None)
+    for name in sorted(state):
+        value = state[name]
+        if isinstance(value, Tensor) and not name.endswith("num_batches_tracked"):
+            found.update(name.encode())
+            array = value.detach().float().cpu().contiguous().numpy()
+            found.update(array.reshape(-1).astype("<f4", copy=False).tobytes())
+    return found.hexdigest()

@@ -6,23 +6,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 from torch import Tensor
 
 from detectron2_patch.codec.bitstream import HEADER_BYTES
-from detectron2_patch.codec.transmission import sent_shape
+from detectron2_patch.codec.transmission import (
+    IMAGE,
+    WHOLE,
+    Key,
+    sent_elements,
+    side_bytes,
+    whole_codec,
+)
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.settings.codecs import Codec, ImageCodec, PyramidCodec
+from detectron2_patch.settings.cost import with_cost
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.treatments import FLOAT_BITS, Sent, Treatment
-
-# What a payload is compared with: levels and bytes an element of the maps in full.
-REFERENCES = {
-    f"{levels[0]}-{levels[-1]} {name}": (levels, size)
-    for name, size in (("fp32", 4), ("fp16", 2))
-    for levels in (LEVELS, LEVELS[:4])
-}
+from detectron2_patch.settings.setting import Setting
+from detectron2_patch.settings.treatments import FLOAT_BITS, Sent, Treatment, is_sent
 
 
 def _zeros() -> dict[str, int]:
@@ -31,7 +33,9 @@ def _zeros() -> dict[str, int]:
 
 @dataclass
 class Traffic:
-    """What was sent of each level, summed over images: ``full`` and ``sent`` in elements."""
+    """What was sent, summed over images: of each level ``full`` and ``sent`` in elements, ``bits``
+    before the lossless coder, and ``nbytes``, also of ``pyramid`` or ``image`` where one codec
+    sends all."""
 
     images: int = 0
     full: dict[str, int] = field(default_factory=_zeros)
@@ -53,7 +57,12 @@ class Traffic:
             self.full[level] += shape.numel()
             self.sent[level] += elements
             self.bits[level] += elements * sent_bits(one)
-            self.nbytes[level] += nbytes.get(level, 0)
+        self.add_bytes(nbytes)
+
+    def add_bytes(self, nbytes: Mapping[str, int]) -> None:
+        """Count bytes by what they are of."""
+        for part, count in nbytes.items():
+            self.nbytes[part] = self.nbytes.get(part, 0) + count
 
     def merge(self, other: Traffic) -> None:
         """Count what ``other`` counted, too."""
@@ -62,20 +71,33 @@ class Traffic:
             (self.full, other.full),
             (self.sent, other.sent),
             (self.bits, other.bits),
-            (self.nbytes, other.nbytes),
         ):
             for level in LEVELS:
                 mine[level] += theirs[level]
+        self.add_bytes(other.nbytes)
 
 
-def sent_elements(shape, treatment: Treatment) -> int:
-    """Elements that are sent of maps ``(N, C, H, W)``."""
-    return shape[0] * prod(sent_shape(shape, treatment)) if isinstance(treatment, Sent) else 0
+def bytes_by_part(treatments: Mapping[str, Treatment], nbytes: Mapping[Key, int]) -> dict[str, int]:
+    """What ``Channel.nbytes`` says of a setting's treatments: level, or ``pyramid`` or ``image``
+    where one codec sends all, to bytes."""
+    found: dict[str, int] = {}
+    for level, one in treatments.items():
+        if not isinstance(one, Codec) or (level, one) in nbytes:
+            found[_part(level, one)] = nbytes.get((level, one), 0)
+    return found
+
+
+def _part(level: str, one: Treatment) -> str:
+    if isinstance(one, ImageCodec):
+        return IMAGE
+    return WHOLE if isinstance(one, PyramidCodec) else level
 
 
 def sent_bits(treatment: Treatment) -> int:
-    """Bits of an element before the lossless coder."""
-    return (treatment.bits or FLOAT_BITS) if isinstance(treatment, Sent) else 0
+    """Bits of an element before the lossless coder, where there are elements."""
+    if isinstance(treatment, Sent):
+        return treatment.bits or FLOAT_BITS
+    return FLOAT_BITS if is_sent(treatment) else 0
 
 
 def weigh_images(dataset: CocoDataset) -> dict[str, int]:
@@ -86,7 +108,7 @@ def weigh_images(dataset: CocoDataset) -> dict[str, int]:
 
 
 def make_payload(
-    scope: str, traffic: Traffic, images: Mapping[str, int], side: Mapping[str, int]
+    setting: Setting, traffic: Traffic, images: Mapping[str, int], fitted: Any
 ) -> dict[str, Any]:
     """A payload as results hold it, over all images.
 
@@ -95,29 +117,25 @@ def make_payload(
 
     Args:
         images: see ``weigh_images``.
-        side: see ``transmission.side_bytes``.
+        fitted: the fitted parts, where some are used.
     """
-    payload = {
-        "wire": scope == "pyramid",
+    payload: dict[str, Any] = {
+        "wire": setting.scope == "pyramid",
         "unit": "elements",
         "sent": dict(traffic.sent),
         "full": dict(traffic.full),
     }
-    if scope != "pyramid":
+    if setting.scope != "pyramid":
         return payload
-    header = HEADER_BYTES * traffic.images
-    total = header + sum(traffic.nbytes.values())
-    return {
-        **payload,
-        "bits": dict(traffic.bits),
-        "bytes": dict(traffic.nbytes),
-        "header_bytes": header,
-        "total_bytes": total,
-        "side_bytes": dict(side),
-        "bits_per_pixel": 8 * total / images["pixels"],
-        "smaller": {
-            name: size * sum(traffic.full[level] for level in levels) / total
-            for name, (levels, size) in REFERENCES.items()
-        },
-        "image": dict(images),
-    }
+    treatments = setting.by_level()
+    together = setting.image is not None or whole_codec(treatments) is not None
+    return with_cost(
+        {
+            **payload,
+            "bits": dict(traffic.bits),
+            "bytes": {part: n for part, n in traffic.nbytes.items() if n or part in LEVELS},
+            "header_bytes": 0 if together else HEADER_BYTES * traffic.images,
+            "side_bytes": side_bytes(treatments, fitted),
+            "image": dict(images),
+        }
+    )

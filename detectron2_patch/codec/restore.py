@@ -1,12 +1,15 @@
-"""A missing map from others: pure tensors ``(N, C, h, w)``."""
+"""A missing map from others: pure tensors ``(N, C, h, w)``, and the restorers that words name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from detectron2_patch.codec.fitted import Fitted, need
+from detectron2_patch.settings.codecs import Restorer
 
 Size = tuple[int, int]
 
@@ -64,3 +67,85 @@ def linear(features: Sequence[Tensor], weight: Tensor, bias: Tensor, size: Size)
 def pad(feature: Tensor, border: int) -> Tensor:
     """Repeat the outermost elements ``border`` times."""
     return F.pad(feature, (border,) * 4, mode="replicate") if border else feature
+
+
+class _OneSource(Restorer):
+    """The one source, resampled bilinearly."""
+
+    def restore(
+        self,
+        level: str,
+        sources: Mapping[str, Tensor],
+        size: Size,
+        weights: Sequence[float],
+        fitted: Fitted | None,
+    ) -> Tensor:
+        (source,) = sources.values()
+        return resample(source, size)
+
+
+class Finer(_OneSource):
+    """From the nearest finer level."""
+
+    name = "finer"
+
+
+class Coarser(_OneSource):
+    """From the nearest coarser level."""
+
+    name = "coarser"
+
+
+class Mix(Restorer):
+    """The weighted sum of the nearest finer and the nearest coarser level."""
+
+    name = "mix"
+
+    def restore(
+        self,
+        level: str,
+        sources: Mapping[str, Tensor],
+        size: Size,
+        weights: Sequence[float],
+        fitted: Fitted | None,
+    ) -> Tensor:
+        return mix(list(sources.values()), weights, size)
+
+
+class Subsample(Restorer):
+    """P6 of P5, as the backbone makes it."""
+
+    name = "subsample"
+
+    def restore(
+        self,
+        level: str,
+        sources: Mapping[str, Tensor],
+        size: Size,
+        weights: Sequence[float],
+        fitted: Fitted | None,
+    ) -> Tensor:
+        (source,) = sources.values()
+        return subsample(source)
+
+
+class Fit(Restorer):
+    """The fitted linear map of all levels that are sent."""
+
+    name = "fit"
+    uses_fit = True
+
+    def restore(
+        self,
+        level: str,
+        sources: Mapping[str, Tensor],
+        size: Size,
+        weights: Sequence[float],
+        fitted: Fitted | None,
+    ) -> Tensor:
+        maps = list(sources.values())
+        return linear(maps, *need(fitted).restorer(level, list(sources), maps[0].device), size)
+
+    def side_bytes(self, level: str, sources: Sequence[str], fitted: Fitted | None) -> int:
+        weight, bias = need(fitted).restorer(level, sources, torch.device("cpu"))
+        return 4 * (weight.numel() + bias.numel())

@@ -1,36 +1,40 @@
-"""From the clean maps to those that a receiver has: sender and receiver, a level and a pyramid.
+"""From the clean maps to those that a receiver has: sender and receiver of a pyramid.
 
-sender:   shrink (ratio) -> project (rank) -> quantise and code (bits) -> bytes
-receiver: bytes -> decode -> back to all channels -> stretch -> restore what wasn't sent
+sender:   each level by its codec, or several by a codec of the pyramid -> bytes
+receiver: bytes -> maps -> what wasn't sent is restored from them
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from detectron2_patch.codec import reduction
 from detectron2_patch.codec.bitstream import (
-    coded,
-    decode,
-    encode,
+    open_sealed,
     pack,
-    raw_length,
+    pack_whole,
+    seal_codec,
     unpack,
+    unpack_whole,
 )
-from detectron2_patch.codec.fitted import Fitted
-from detectron2_patch.codec.quantise import Range, with_zero
-from detectron2_patch.codec.resample import reduced_size, shrink, stretch
-from detectron2_patch.codec.restore import linear, mix, resample, subsample
+from detectron2_patch.codec.fitted import Fitted, need
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.codecs import Codec, ImageCodec, LevelCodec, PyramidCodec
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.treatments import FIT, MIX, SUBSAMPLE, Restored, Sent, Treatment
+from detectron2_patch.settings.registry import RESTORERS
+from detectron2_patch.settings.treatments import Restored, Sent, Treatment, all_levels, is_sent
+from detectron2_patch.utils.json_values import digest
 
 Key = tuple[str, Treatment]
+Size = tuple[int, int]
+WHOLE, IMAGE = "pyramid", "image"  # what else than a level bytes can be of
 
 
-def level_sizes(height: int, width: int) -> dict[str, tuple[int, int]]:
+def level_sizes(height: int, width: int) -> dict[str, Size]:
     """Sizes of P2 to P6 for a padded network input: each is half the finer one, rounded up."""
     sizes = {}
     size = (-(-height // 2), -(-width // 2))
@@ -40,58 +44,42 @@ def level_sizes(height: int, width: int) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def send_level(level: str, feature: Tensor, sent: Sent, fitted: Fitted | None) -> bytes:
-    """The bytes of one image's clean map ``(C, H, W)``."""
-    small = _reduced(level, feature[None], sent, fitted)[0]
-    return encode(small, *_coding(level, sent, fitted), _context(level, sent, fitted))
-
-
-def receive_level(
-    level: str,
-    stream: bytes,
-    sent: Sent,
-    size: tuple[int, int],
-    fitted: Fitted | None,
-    device: str | torch.device = "cpu",
-) -> Tensor:
-    """The map ``(C, H, W)`` of a level's ``size`` from the bytes of ``send_level``.
-
-    Raises:
-        InputError: damaged bytes, or bytes of another treatment.
-    """
-    values = decode(stream, _range(level, sent, fitted), device, _context(level, sent, fitted))
-    if values.shape[-2:] != torch.Size(reduced_size(*size, sent.ratio)):
-        raise InputError(
-            f"the stream of {level} holds a map of {tuple(values.shape[-2:])}, not of "
-            f"{size} at ratio {sent.ratio:g}; ask for it again"
-        )
-    return _expanded(level, values[None], sent, size, fitted)[0]
+def whole_codec(treatments: Mapping[str, Treatment]) -> PyramidCodec | None:
+    """The codec that carries several levels at once, where there is one."""
+    return next((one for one in treatments.values() if isinstance(one, PyramidCodec)), None)
 
 
 def send_pyramid(
     pyramid: Mapping[str, Tensor],
-    treatments: Mapping[str, Treatment],
-    network_size: tuple[int, int],
+    treatments: Mapping[str, float | Treatment],
+    network_size: Size,
     fitted: Fitted | None = None,
 ) -> bytes:
     """All that crosses the wire for one image: its clean maps ``(C, H, W)`` under ``treatments``.
 
     Args:
+        treatments: level to treatment or ratio, as ``patch_pyramid`` takes them.
         network_size: ``(h, w)`` of the padded input, from which a receiver knows every size.
+
+    Raises:
+        InputError: an image codec, which sends no maps; a map that can't be coded.
     """
-    return pack(
-        {
-            level: send_level(level, pyramid[level], one, fitted)
-            for level, one in treatments.items()
-            if isinstance(one, Sent)
-        },
-        network_size,
-    )
+    given = _of_maps(treatments)
+    codec = whole_codec(given)
+    if codec is not None:
+        data = codec.encode(pyramid, fitted)
+        return pack_whole(codec, data, network_size, _agreed("", codec, fitted))
+    streams = {
+        level: _send(level, pyramid[level], one, fitted)
+        for level, one in given.items()
+        if is_sent(one)
+    }
+    return pack(streams, network_size)
 
 
 def receive_pyramid(
     data: bytes,
-    treatments: Mapping[str, Treatment],
+    treatments: Mapping[str, float | Treatment],
     fitted: Fitted | None = None,
     device: str | torch.device = "cpu",
 ) -> dict[str, Tensor]:
@@ -100,8 +88,17 @@ def receive_pyramid(
     Raises:
         InputError: damaged bytes, or bytes of other treatments.
     """
+    given = _of_maps(treatments)
+    codec = whole_codec(given)
+    if codec is not None:
+        payload, size = unpack_whole(codec, data, _agreed("", codec, fitted))
+        sizes = level_sizes(*size)
+        have = Maps(sizes, fitted)
+        for level, received in codec.decode(payload, sizes, fitted, device).items():
+            have.maps[level, codec] = received[None]
+        return {level: have.map(level, given[level])[0] for level in LEVELS}
     packed = unpack(data)
-    sent = [level for level in LEVELS if isinstance(treatments[level], Sent)]
+    sent = [level for level in LEVELS if is_sent(given[level])]
     if list(packed.streams) != sent:
         raise InputError(
             f"the bytes hold {', '.join(packed.streams)}, and {', '.join(sent)} "
@@ -110,10 +107,53 @@ def receive_pyramid(
     sizes = level_sizes(*packed.size)
     have = Maps(sizes, fitted)
     for level in sent:
-        one = treatments[level]
-        received = receive_level(level, packed.streams[level], one, sizes[level], fitted, device)
+        one = given[level]
+        received = _receive(level, packed.streams[level], one, sizes[level], fitted, device)
         have.maps[level, one] = received[None]
-    return {level: have.map(level, treatments[level])[0] for level in LEVELS}
+    return {level: have.map(level, given[level])[0] for level in LEVELS}
+
+
+def _of_maps(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatment]:
+    given = all_levels(treatments)
+    image = given[LEVELS[0]]
+    if isinstance(image, ImageCodec):
+        raise InputError(
+            f"{image.word} codes the image and sends no maps; give image codecs to an evaluation"
+        )
+    return given
+
+
+def _send(level: str, feature: Tensor, one: Treatment, fitted: Fitted | None) -> bytes:
+    if isinstance(one, Sent):
+        return reduction.send(level, feature, one, fitted)
+    assert isinstance(one, LevelCodec)
+    data = one.encode(level, feature, fitted)
+    return seal_codec(one, data, _agreed(level, one, fitted))
+
+
+def _receive(
+    level: str, stream: bytes, one: Treatment, size: Size, fitted: Fitted | None, device: Any
+) -> Tensor:
+    if isinstance(one, Sent):
+        return reduction.receive(level, stream, one, size, fitted, device)
+    assert isinstance(one, LevelCodec)
+    data = open_sealed(one, stream, _agreed(level, one, fitted))
+    return _checked(one, one.decode(level, data, size, fitted, device), size)
+
+
+def _agreed(level: str, codec: Codec, fitted: Fitted | None) -> bytes:
+    """What both sides have agreed on of a codec, which the checksum of its bytes covers."""
+    parts = need(fitted).sha256 if codec.uses_fit else ""
+    return f"{level} {digest(codec.to_json())} {parts}".encode()
+
+
+def _checked(codec: Codec, received: Tensor, size: Size) -> Tensor:
+    if received.shape[-2:] != torch.Size(size):
+        raise InputError(
+            f"{codec.word} decodes to a map of {tuple(received.shape[-2:])}, not of {size}; ask "
+            "for the bytes again"
+        )
+    return received
 
 
 class Maps:
@@ -123,7 +163,7 @@ class Maps:
         maps: what is there, ``(N, C, H, W)`` each.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]], fitted: Fitted | None) -> None:
+    def __init__(self, sizes: Mapping[str, Size], fitted: Fitted | None) -> None:
         self.sizes, self.fitted = sizes, fitted
         self.maps: dict[Key, Tensor] = {}
 
@@ -138,31 +178,27 @@ class Maps:
         """Restore a map, from sources that are there."""
         if not isinstance(treatment, Restored):
             raise KeyError(f"{level} was not received as {treatment}")
-        sources = [self.map(*source) for source in treatment.sources]
+        sources = {source: self.map(source, one) for source, one in treatment.sources}
+        restorer = RESTORERS.get(treatment.how)()
         size = self.sizes[level]
-        if treatment.how == SUBSAMPLE:
-            return subsample(sources[0])
-        if treatment.how == MIX:
-            return mix(sources, treatment.weights, size)
-        if treatment.how == FIT:
-            assert self.fitted is not None
-            names = [source for source, _ in treatment.sources]
-            return linear(sources, *self.fitted.restorer(level, names, sources[0].device), size)
-        return resample(sources[0], size)
+        return restorer.restore(level, sources, size, treatment.weights, self.fitted)
 
 
 class Channel(Maps):
     """Sender, wire and receiver of a batch in one: what is received under any treatment.
 
     The very values that ``receive_pyramid`` has of the bytes of ``send_pyramid``, without the work
-    of decoding, and each image's by itself, whatever else is in the batch.
+    of decoding where a codec can do without, and each image's by itself, whatever else is in the
+    batch.
 
     Args:
         clean: the maps, level to ``(N, C, H, W)``.
         counted: the (level, treatment) whose bytes are wanted; None: of all.
+        recoded: of an image codec, the clean maps of the decoded images and the bytes.
 
     Attributes:
-        nbytes: of what was sent so far, summed over the batch.
+        nbytes: of what was sent so far, summed over the batch; of a codec of the pyramid or the
+            image under its first level.
     """
 
     def __init__(
@@ -170,100 +206,98 @@ class Channel(Maps):
         clean: Mapping[str, Tensor],
         fitted: Fitted | None = None,
         counted: Collection[Key] | None = None,
+        recoded: Any = None,
     ) -> None:
         super().__init__({level: tuple(x.shape[-2:]) for level, x in clean.items()}, fitted)
-        self.clean, self.counted = clean, counted
+        self.clean, self.counted, self.recoded = clean, counted, recoded
         self.nbytes: dict[Key, int] = {}
 
     def make(self, level: str, treatment: Treatment) -> Tensor:
         """Send a level, or restore it from others that are sent for it."""
-        if not isinstance(treatment, Sent):
+        if isinstance(treatment, Restored):
             return super().make(level, treatment)
-        clean, key = self.clean[level], (level, treatment)
-        if treatment.lossless:
-            self.nbytes[key] = sum(raw_length(x.shape) for x in clean)
-            return clean
-        small = _reduced(level, clean, treatment, self.fitted)
-        if treatment.bits:
-            count = self.counted is None or key in self.counted
-            coding = _coding(level, treatment, self.fitted)
-            images = [coded(x, *coding, count=count) for x in small]
-            small = torch.stack([values for values, _ in images])
-            self.nbytes[key] = sum(nbytes for _, nbytes in images)
-        else:
-            self.nbytes[key] = sum(raw_length(x.shape) for x in small)
-        return _expanded(level, small, treatment, self.sizes[level], self.fitted)
+        if isinstance(treatment, Sent):
+            count = self.counted is None or (level, treatment) in self.counted
+            received, nbytes = reduction.transfer(
+                level, self.clean[level], treatment, self.fitted, count
+            )
+            self.nbytes[level, treatment] = nbytes
+            return received
+        if isinstance(treatment, LevelCodec):
+            return self._level(level, treatment)
+        self._together(treatment)
+        return self.maps[level, treatment]
 
-
-def sent_shape(shape: torch.Size, sent: Sent) -> tuple[int, int, int]:
-    """``(k, h, w)`` of what is sent of a map ``(…, C, H, W)``."""
-    *_, channels, height, width = shape
-    return (sent.rank or channels, *reduced_size(height, width, sent.ratio))
-
-
-def _reduced(level: str, features: Tensor, sent: Sent, fitted: Fitted | None) -> Tensor:
-    """``(N, C, H, W)`` -> ``(N, k, h, w)``: what is quantised."""
-    features = shrink(features, sent.ratio)
-    if sent.rank:
-        basis, mean = _parts(fitted).basis(level, sent.rank, features.device)
-        flat = (features - mean).flatten(2)
-        projected = torch.stack([basis @ one for one in flat])  # alike in any batch
-        features = projected.unflatten(2, features.shape[-2:])
-    return features
-
-
-def _expanded(
-    level: str, values: Tensor, sent: Sent, size: tuple[int, int], fitted: Fitted | None
-) -> Tensor:
-    """``(N, k, h, w)`` -> ``(N, C, H, W)``: what a receiver makes of it."""
-    if sent.rank:
-        basis, mean = _parts(fitted).basis(level, sent.rank, values.device)
-        flat = torch.stack([basis.T @ one for one in values.flatten(2)])
-        values = flat.unflatten(2, values.shape[-2:]) + mean
-    return stretch(values, sent.ratio, size)
-
-
-def _coding(level: str, sent: Sent, fitted: Fitted | None) -> tuple[int | None, str, Range | None]:
-    """The arguments of ``encode`` after the map."""
-    if not sent.bits:
-        return None, "level", None
-    return sent.bits, sent.range, _range(level, sent, fitted)
-
-
-def _context(level: str, sent: Sent, fitted: Fitted | None) -> bytes:
-    """What both sides have agreed on, which a stream's checksum covers."""
-    parts = _parts(fitted).sha256 if sent.uses_fit else ""
-    return f"{level} {float(sent.ratio)} {sent.rank} {sent.bits} {sent.range} {parts}".encode()
-
-
-def _range(level: str, sent: Sent, fitted: Fitted | None) -> Range | None:
-    if not sent.range.startswith("fitted"):
-        return None
-    by_channel = sent.range == "fitted-channel"
-    low, high = _parts(fitted).range(level, sent.rank, sent.bits, by_channel)
-    return with_zero((torch.from_numpy(low), torch.from_numpy(high)), sent.bits)
-
-
-def _parts(fitted: Fitted | None) -> Fitted:
-    if fitted is None:
-        raise InputError(
-            "this setting needs fitted parts; give --fitted FILE, which tools/fit.py makes"
+    def _level(self, level: str, codec: LevelCodec) -> Tensor:
+        streams = [_send(level, one, codec, self.fitted) for one in self.clean[level]]
+        self.nbytes[level, codec] = sum(map(len, streams))
+        device, size = self.clean[level].device, self.sizes[level]
+        return torch.stack(
+            [_receive(level, one, codec, size, self.fitted, device) for one in streams]
         )
-    return fitted
+
+    def _together(self, codec: PyramidCodec | ImageCodec) -> None:
+        """All levels that one codec carries."""
+        if isinstance(codec, ImageCodec):
+            if self.recoded is None:
+                raise InputError(
+                    f"{codec.word} codes the image, which isn't here any more; give image codecs "
+                    "to an evaluation"
+                )
+            maps, nbytes = self.recoded(codec)
+        else:
+            maps, nbytes = self._pyramid(codec)
+        levels = LEVELS if isinstance(codec, ImageCodec) else codec.levels
+        self.maps.update({(level, codec): maps[level] for level in levels})
+        self.nbytes[levels[0], codec] = nbytes
+
+    def _pyramid(self, codec: PyramidCodec) -> tuple[dict[str, Tensor], int]:
+        p2 = self.clean[LEVELS[0]]
+        size = network_size(self.clean)
+        images, nbytes = [], 0
+        for number in range(len(p2)):
+            one = {level: maps[number] for level, maps in self.clean.items()}
+            data = codec.encode(one, self.fitted)
+            agreed = _agreed("", codec, self.fitted)
+            nbytes += len(pack_whole(codec, data, size, agreed))
+            images.append(codec.decode(data, self.sizes, self.fitted, p2.device))
+        maps = {level: torch.stack([one[level] for one in images]) for level in codec.levels}
+        for level, received in maps.items():
+            _checked(codec, received, self.sizes[level])
+        return maps, nbytes
+
+
+def network_size(clean: Mapping[str, Tensor]) -> Size:
+    """Of the padded input: ``(h, w)``, from the maps."""
+    height, width = clean[LEVELS[0]].shape[-2:]
+    return 4 * height, 4 * width
+
+
+def sent_elements(shape: torch.Size, treatment: Treatment) -> int:
+    """Elements that are sent of maps ``(N, C, H, W)``; of codecs of all levels, none."""
+    if isinstance(treatment, Sent):
+        return shape[0] * reduction.elements(shape, treatment)
+    return shape[0] * treatment.elements(shape[1:]) if isinstance(treatment, LevelCodec) else 0
 
 
 def side_bytes(treatments: Mapping[str, Treatment], fitted: Fitted | None) -> dict[str, int]:
-    """Bytes of the fitted parts that a receiver needs, float32, sent once for all images."""
-    basis = ranges = restorer = 0
+    """Bytes of the fitted parts that a receiver needs, sent once for all images, by kind."""
+    found = {"basis": 0, "ranges": 0, "restorer": 0}
+
+    def add(more: Mapping[str, int]) -> None:
+        for kind, nbytes in more.items():
+            found[kind] = found.get(kind, 0) + nbytes
+
     for level, one in treatments.items():
-        if isinstance(one, Restored) and one.how == FIT:
+        if isinstance(one, Restored):
             names = [source for source, _ in one.sources]
-            weight, bias = _parts(fitted).restorer(level, names, torch.device("cpu"))
-            restorer += 4 * (weight.numel() + bias.numel())
+            restorer = RESTORERS.get(one.how)()
+            add({"restorer": restorer.side_bytes(level, names, fitted)})
         elif isinstance(one, Sent):
-            if one.rank:
-                basis += 4 * (one.rank + 1) * _parts(fitted).channels(level)
-            fitted_range = _range(level, one, fitted)
-            if fitted_range is not None:
-                ranges += 4 * sum(end.numel() for end in fitted_range)
-    return {"basis": basis, "ranges": ranges, "restorer": restorer}
+            add(reduction.side_bytes(level, one, fitted))
+        elif isinstance(one, LevelCodec):
+            add(one.side_bytes(level, fitted))
+    codec = whole_codec(treatments)
+    if codec is not None:
+        add(codec.side_bytes(fitted))
+    return found

@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.images import read_image
+from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.settings.codecs import ImageCodec
 
 
 @dataclass
 class NetworkInput:
-    """An image as the network sees it, ``(3, h, w)``, and its own ``(height, width)``."""
+    """An image as the network sees it, ``(3, h, w)``, its own ``(height, width)``, and its file."""
 
     tensor: Tensor
     image_size: tuple[int, int]
+    path: Path | None = None
 
 
 class Engine(ABC):
@@ -69,6 +74,31 @@ class Engine(ABC):
     @abstractmethod
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         """``read`` of each path in order, ahead by ``workers`` threads or processes."""
+
+    @abstractmethod
+    def from_pixels(self, pixels: np.ndarray) -> NetworkInput:
+        """What ``read`` makes of an image of these pixels: ``(H, W, 3)``, uint8, RGB."""
+
+    def recode(self, image: NetworkInput, codec: ImageCodec) -> tuple[NetworkInput, int]:
+        """The image as a receiver of ``codec``'s bytes has it, at its own resolution until then,
+        and how many bytes they are.
+
+        Raises:
+            InputError: the codec can't hold it; names the file.
+        """
+        assert image.path is not None
+        pixels = read_image(image.path, "RGB")
+        try:
+            data = codec.encode(pixels)
+            decoded = codec.decode(data)
+        except InputError as error:
+            raise InputError(f"{image.path}: {error}") from error
+        if decoded.shape != pixels.shape:
+            raise InputError(
+                f"{image.path}: {codec.word} made {decoded.shape} of {pixels.shape} pixels; "
+                "choose another codec"
+            )
+        return self.from_pixels(decoded), len(data)
 
     @abstractmethod
     def detect(self, image: NetworkInput) -> dict[str, Any]:

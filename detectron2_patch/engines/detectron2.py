@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.data.transforms import AugInput
 from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
@@ -46,13 +47,20 @@ class Reader:
         self.mapper = DatasetMapper(cfg, is_train=False)
 
     def __call__(self, record: dict[str, Any]) -> NetworkInput | InputError:
-        path = record["file_name"]
+        path = Path(record["file_name"])
         try:
             mapped = self.mapper({"file_name": str(path)})
         except (OSError, SyntaxError, ValueError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             return InputError(f"cannot read image {path}: {reason}; restore the file")
-        return NetworkInput(mapped["image"], (mapped["height"], mapped["width"]))
+        return NetworkInput(mapped["image"], (mapped["height"], mapped["width"]), path)
+
+    def from_pixels(self, pixels: np.ndarray) -> NetworkInput:
+        """What the mapper makes of an image of these pixels, RGB."""
+        given = AugInput(pixels[:, :, ::-1] if self.mapper.image_format == "BGR" else pixels)
+        self.mapper.augmentations(given)
+        image = torch.as_tensor(np.ascontiguousarray(given.image.transpose(2, 0, 1)))
+        return NetworkInput(image, pixels.shape[:2])
 
 
 class Detectron2Engine(Engine):
@@ -87,6 +95,9 @@ class Detectron2Engine(Engine):
 
     def read(self, path: Path) -> NetworkInput:
         return _checked(self.reader({"file_name": path}))
+
+    def from_pixels(self, pixels: np.ndarray) -> NetworkInput:
+        return self.reader.from_pixels(pixels)
 
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         """``read`` of each path in order, by detectron2's data loader in ``workers`` processes."""

@@ -47,10 +47,15 @@ class TorchvisionEngine(Engine):
         return train(self.cfg, self.model, dataset, resume=resume)
 
     def read(self, path: Path) -> NetworkInput:
+        return self._input(read_image(path, self.cfg.INPUT.FORMAT), path)
+
+    def from_pixels(self, pixels: np.ndarray) -> NetworkInput:
+        return self._input(pixels[:, :, ::-1] if self.cfg.INPUT.FORMAT == "BGR" else pixels, None)
+
+    def _input(self, pixels: np.ndarray, path: Path | None) -> NetworkInput:
         cfg = self.cfg.INPUT
-        pixels = read_image(path, cfg.FORMAT)
         size = network_size(pixels.shape[:2], cfg.MIN_SIZE_TEST, cfg.MAX_SIZE_TEST)
-        return NetworkInput(to_network(pixels, size), pixels.shape[:2])
+        return NetworkInput(to_network(pixels, size), pixels.shape[:2], path)
 
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         return load_ahead(self.read, paths, workers)

@@ -13,8 +13,9 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.report import page
 from detectron2_patch.report.figures import NAMES, draw_all, style
 from detectron2_patch.report.inputs import Inputs, read_inputs
-from detectron2_patch.report.records import Group, identify, make_groups
+from detectron2_patch.report.records import Group, make_groups
 from detectron2_patch.report.table import write_csv
+from detectron2_patch.results.identity import model_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
                 key_levels(
                     result
                     for result in inputs.results
-                    if result["setting"]["scope"] == scope and identify(result) == group.identity
+                    if result["setting"]["scope"] == scope and model_of(result) == group.identity
                 )
             )
         except InputError:  # not every combination was evaluated, which the report says
@@ -110,12 +111,9 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
 
 
 def _tells_of(analysis: Mapping[str, Any], group: Group) -> bool:
-    name, digest, _, sha256, _, engine = identify({"config": None, **analysis})
-    return (name, digest, sha256, engine) == (
-        *group.identity[:2],
-        group.identity[3],
-        group.identity[5],
-    )
+    """Of its dataset, weights and engine; an analysis tells no configuration."""
+    model = model_of({**analysis, "config": None})
+    return model == group.identity._replace(config=None)
 
 
 def _unmatched(inputs: Inputs, groups: Sequence[Group]) -> list[str]:

@@ -14,7 +14,7 @@ from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.resample import shrink
 from detectron2_patch.codec.transmission import Channel
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.treatments import Sent, Treatment
+from detectron2_patch.settings.treatments import Sent, Treatment, is_sent
 
 # Points of viridis (matplotlib, CC0), which rises evenly in greyscale and for colour-blind readers.
 _VIRIDIS = np.array(
@@ -138,7 +138,9 @@ def sent_and_restored(
     }
     wire, receiver = (Channel(maps, fitted, counted=()) for maps in (shrunk, before))
     sent = {
-        level: wire.map(level, replace(one, ratio=1.0)) if isinstance(one, Sent) else None
+        level: wire.map(level, replace(one, ratio=1.0) if isinstance(one, Sent) else one)
+        if is_sent(one)
+        else None
         for level, one in treatments.items()
     }
     return sent, {level: receiver.map(level, one) for level, one in treatments.items()}

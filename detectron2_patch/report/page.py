@@ -21,14 +21,13 @@ from urllib.parse import quote
 
 from detectron2_patch.report.figures.style import Figure, show
 from detectron2_patch.report.records import (
-    FP32,
     METRICS,
-    WIRE,
     Group,
     Record,
     pareto_front,
     ratio_values,
 )
+from detectron2_patch.settings.cost import FP32, WIRE
 from detectron2_patch.settings.levels import LEVELS, MAX
 from detectron2_patch.utils.files import atomic_write
 

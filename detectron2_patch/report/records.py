@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from detectron2_patch.settings.labels import is_plain, setting_label
-from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+from detectron2_patch.analysis.front import front
+from detectron2_patch.results.identity import Model, model_of
+from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
+from detectron2_patch.settings.levels import LEVELS, SCOPES
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.json_values import digest
 
 METRICS = ("AP", "APs", "APm", "APl")
-WIRE = LEVELS[:4]  # P6 is made from P5: the full pyramid on a wire is P2 to P5
-FP32 = 4  # bytes an element
-
 Ratios = tuple[float, ...]  # of P2 … P6, inf for "max"
 
 
@@ -26,7 +25,8 @@ class Record:
 
     Attributes:
         id: 12 hexadecimal digits, the same for the same setting.
-        ratios: of P2 … P6, None for a level that isn't sent; None where the setting has none.
+        setting: what was evaluated.
+        ratios: of P2 … P6, None for a level that isn't sent.
         plain: it is ratios alone, so five controls can say it.
         metrics: all of ``bbox``, in percent.
         sent, full: elements of each level, where the result tells.
@@ -35,8 +35,9 @@ class Record:
     """
 
     id: str
+    setting: Setting
     scope: str
-    ratios: tuple[float | None, ...] | None
+    ratios: tuple[float | None, ...]
     label: str
     plain: bool
     metrics: Mapping[str, float | None]
@@ -48,7 +49,7 @@ class Record:
 
     @property
     def clean(self) -> bool:
-        return self.label == "clean"
+        return self.setting.is_clean
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Group:
     model: str
     weights: str
     engine: str
-    identity: tuple
+    identity: Model
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -104,15 +105,15 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
     A setting that several results have is taken once, the first; a note says so where their
     numbers differ.
     """
-    groups: dict[tuple, Group] = {}
+    groups: dict[Model, Group] = {}
     seen: dict[tuple, Record] = {}
-    differing: dict[tuple, list[tuple[Record, Record]]] = {}
+    differing: dict[Model, list[tuple[Record, Record]]] = {}
     for result in results:
-        identity = identify(result)
+        identity = model_of(result)
         if identity not in groups:
             groups[identity] = _new_group(result, identity)
         record = make_record(result)
-        first = seen.setdefault((identity, record.id), record)
+        first = seen.setdefault((identity, record.setting), record)
         if first is record:
             groups[identity].records.append(record)
         else:
@@ -122,29 +123,14 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
     return sorted(groups.values(), key=lambda group: (group.name, str(group.identity)))
 
 
-def identify(result: Mapping[str, Any]) -> tuple:
-    """What two results have to share to be compared: data, weights, configuration, engine."""
-    dataset, weights = result["dataset"] or {}, result["weights"] or {}
-    config = result.get("config") or {}
-    return (
-        dataset.get("name"),
-        dataset.get("digest"),
-        dataset.get("image_count"),
-        weights.get("sha256"),
-        config.get("digest"),
-        result["engine"],
-    )
-
-
-def _new_group(result: Mapping[str, Any], identity: tuple) -> Group:
-    name, _, images, sha256, _, engine = identity
+def _new_group(result: Mapping[str, Any], identity: Model) -> Group:
     file = (result.get("config") or {}).get("file")
     return Group(
-        dataset=str(name or "unknown dataset"),
-        images=images,
+        dataset=str(identity.dataset or "unknown dataset"),
+        images=(result["dataset"] or {}).get("image_count"),
         model=PurePath(str(file)).stem if file else "unknown model",
-        weights=str(sha256 or "unknown")[:8],
-        engine=str(engine),
+        weights=str(identity.weights or "unknown")[:8],
+        engine=str(identity.engine),
         identity=identity,
     )
 
@@ -168,22 +154,20 @@ def _differences(doubles: Sequence[tuple[Record, Record]]) -> list[str]:
 
 def make_record(result: Mapping[str, Any]) -> Record:
     """Flatten one result; what its payload doesn't tell stays None."""
-    setting, payload = result["setting"], result["payload"] or {}
-    sent, full = _elements(payload, "sent"), _elements(payload, "full")
-    cr = setting["cr"]
-    count, smaller = _wire_bytes(setting, payload, sent, full)
+    setting, payload = Setting.from_json(result["setting"]), result["payload"] or {}
     return Record(
-        id=digest(setting)[:12],
-        scope=setting["scope"],
-        ratios=cr and tuple(math.inf if cr[k] == MAX else cr[k] for k in LEVELS),
-        label=setting_label(setting),
-        plain=is_plain(setting),
+        id=digest(result["setting"])[:12],
+        setting=setting,
+        scope=setting.scope,
+        ratios=setting.ratios,
+        label=setting.label,
+        plain=setting.is_plain,
         metrics=result["results"]["bbox"],
-        sent=sent,
-        full=full,
-        bytes=count,
-        smaller=smaller,
-        bits_per_pixel=_number(payload.get("bits_per_pixel")),
+        sent=_elements(payload, "sent"),
+        full=_elements(payload, "full"),
+        bytes=total_bytes(result),
+        smaller=times_smaller(result) if setting.scope == "pyramid" else None,
+        bits_per_pixel=bits_per_pixel(result),
     )
 
 
@@ -195,22 +179,6 @@ def _elements(payload: Mapping[str, Any], key: str) -> dict[str, int] | None:
     return {level: counts[level] for level in LEVELS} if known else None
 
 
-def _wire_bytes(setting, payload, sent, full) -> tuple[int | None, float | None]:
-    """Bytes on the wire, what is sent once among them, and how many times fewer than P2 to P5 in
-    fp32."""
-    if setting["scope"] != "pyramid":
-        return None, None
-    count = _number(payload.get("total_bytes"))
-    side = payload.get("side_bytes")
-    if count is not None and isinstance(side, Mapping):
-        count += sum(_number(one) or 0 for one in side.values())
-    if count is None and sent is not None and not setting.get("bits"):
-        count = FP32 * sum(sent.values())
-    if count is None or full is None or count <= 0:
-        return count, None
-    return count, FP32 * sum(full[level] for level in WIRE) / count
-
-
 def _number(value: Any) -> int | float | None:
     return value if type(value) in (int, float) else None
 
@@ -218,11 +186,7 @@ def _number(value: Any) -> int | float | None:
 def pareto_front(group: Group) -> list[Record]:
     """The records that no other one beats in both bytes and AP, by rising bytes."""
     known = [r for r in group.records if r.bytes is not None and r.metrics.get("AP") is not None]
-    front: list[Record] = []
-    for record in sorted(known, key=lambda r: (r.bytes, -r.metrics["AP"], r.label)):
-        if not front or record.metrics["AP"] > front[-1].metrics["AP"]:
-            front.append(record)
-    return front
+    return front(known, lambda r: r.bytes, lambda r: r.metrics["AP"], lambda r: r.label)
 
 
 def ratio_values(records: Sequence[Record]) -> dict[str, list[float]]:

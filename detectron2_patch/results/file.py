@@ -15,9 +15,9 @@ from typing import Any
 from detectron2_patch.errors import InputError
 from detectron2_patch.results import packing
 from detectron2_patch.results.identity import result_name
-from detectron2_patch.results.schema import checked, from_origin, is_origin, make_setting
-from detectron2_patch.settings.labels import is_clean
+from detectron2_patch.results.schema import checked, from_origin, is_origin
 from detectron2_patch.settings.levels import SCOPES
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -137,9 +137,10 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     The clean pyramid gives one answer in both scopes, so either will do. None for a clean
     ``result`` itself, and where there is none.
     """
-    if is_clean(result["setting"]):
+    if Setting.from_json(result["setting"]).is_clean:
         return None
-    names = [result_name({**result, "setting": make_setting({}, scope)}) for scope in SCOPES]
+    clean = [Setting(scope=scope).to_json() for scope in SCOPES]
+    names = [result_name({**result, "setting": setting}) for setting in clean]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
             try:
@@ -153,6 +154,6 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
             continue
         for one in found:
             # the origin's files say nothing of their dataset
-            if one["dataset"] and is_clean(one["setting"]) and result_name(one) in names:
+            if one["dataset"] and one["setting"] in clean and result_name(one) in names:
                 return one
     return None

@@ -7,10 +7,11 @@ evaluation, done again, replaces a file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
+from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS, MAX
 from detectron2_patch.utils.json_values import digest
 
@@ -35,6 +36,9 @@ def result_name(result: Mapping[str, Any]) -> str:
     shown = "-".join(["cr", *(_shown_ratio(ratio) for ratio in ratios)])
     if "bits" in setting:
         shown += "_bits-" + "-".join(str(setting["bits"].get(level, "x")) for level in LEVELS)
+    for key in ("pyramid", "image"):
+        if key in setting:
+            shown = f"{key}-{setting[key]['codec']}"
     parts = (
         PurePath(result["config"]["file"] or "defaults").stem,
         dataset["name"],
@@ -54,12 +58,41 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-") or "unnamed"
 
 
-def model_of(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """What results have to share to be compared: dataset, weights, configuration and engine."""
-    return (
-        result["dataset"]["name"],
-        result["dataset"]["digest"],
-        result["weights"]["sha256"],
-        result["config"]["digest"],
+class Model(NamedTuple):
+    """What results have to share to be compared; None: the file doesn't tell."""
+
+    dataset: str | None
+    dataset_digest: str | None
+    weights: str | None
+    config: str | None
+    engine: str
+
+
+def model_of(result: Mapping[str, Any]) -> Model:
+    """Dataset, weights, configuration and engine of a result, or of something made from some."""
+    dataset, weights = result["dataset"] or {}, result["weights"] or {}
+    return Model(
+        dataset.get("name"),
+        dataset.get("digest"),
+        weights.get("sha256"),
+        (result.get("config") or {}).get("digest"),
         result["engine"],
     )
+
+
+def check_one_model(results: Iterable[Mapping[str, Any]]) -> None:
+    """Make sure that results can be compared.
+
+    Raises:
+        InputError: they are of several models or datasets; names two.
+    """
+    models = {model_of(result): result for result in results}
+    if len(models) > 1:
+        one, other = [
+            f"{r['dataset']['name']} with {r['weights']['path']} on {r['engine']}"
+            for r in models.values()
+        ][:2]
+        raise InputError(
+            f"results of {len(models)} models or datasets, such as {one} and {other}; "
+            "give the results of one"
+        )

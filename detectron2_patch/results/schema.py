@@ -1,25 +1,26 @@
 """What a result holds: made from plain values, checked when it is read.
 
-A result is a plain dict: args, setting, results, payload, dataset, weights, config, engine,
-versions, seconds, and bootstrap where a sweep was asked for it.
+A result is a plain dict: schema, args, setting, results, payload, dataset, weights, config,
+engine, versions, seconds, and bootstrap where a sweep was asked for it.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
+from detectron2_patch.settings.cost import with_cost
 from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
-from detectron2_patch.settings.treatments import Treatment, all_levels, setting_to_json
+from detectron2_patch.settings.parsing import parse_setting
+from detectron2_patch.settings.setting import RPN, Setting
 from detectron2_patch.utils.files import shown_path
 from detectron2_patch.utils.json_values import json_value
 from detectron2_patch.utils.versions import collect_versions
 
+SCHEMA = 2  # 2: what is sent once is part of total_bytes, bits_per_pixel and smaller
 _KEYS = (
     "args",
     "setting",
@@ -34,28 +35,10 @@ _KEYS = (
 )
 
 
-def make_setting(
-    treatments: Mapping[str, float | str | Treatment], scope: str, fitted: str | None = None
-) -> dict[str, Any]:
-    """A setting as results hold it (``treatments.setting_to_json``).
-
-    Args:
-        treatments: level to treatment or ratio (``inf`` or "max" is 1x1); left out: clean.
-        fitted: SHA-256 of the file of fitted parts, told where one is used.
-
-    Raises:
-        InputError: an unknown level or scope, or a ratio below 1.
-    """
-    if scope not in SCOPES:
-        raise InputError(f"scope {scope!r} is unknown; choose {' or '.join(SCOPES)}")
-    given = {level: math.inf if one == MAX else one for level, one in treatments.items()}
-    return setting_to_json(all_levels(given), scope, fitted)
-
-
 def make_result(
     *,
     args: Mapping[str, Any],
-    setting: Mapping[str, Any],
+    setting: Setting,
     results: Mapping[str, Mapping[str, float | None]],
     payload: Mapping[str, Any],
     dataset: CocoDataset,
@@ -71,14 +54,15 @@ def make_result(
 
     Args:
         args: the arguments as given.
-        setting: see ``make_setting``.
+        setting: what was evaluated.
         results: {"bbox": {"AP": …}} in percent.
         config_digest: of the part of the configuration that can change an evaluation's outcome.
         versions: see ``collect_versions``, which is asked when this is left out.
     """
     result = {
+        "schema": SCHEMA,
         "args": args,
-        "setting": setting,
+        "setting": setting.to_json(),
         "results": results,
         "payload": payload,
         "dataset": {
@@ -101,6 +85,7 @@ def make_result(
 
 
 def is_origin(data: Any) -> bool:
+    """Whether ``data`` is what the origin's code wrote: ``[args, results]``."""
     return isinstance(data, list) and [type(part) for part in data] == [dict, dict]
 
 
@@ -114,18 +99,26 @@ def from_origin(args: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]
     if not isinstance(cr, list) or not all(type(r) in (int, float) for r in cr):
         raise ValueError('its arguments have no list of numbers "cr"')
     if len(cr) == 2:
-        setting = {"cr": None, "scope": "rpn", "weights": {"p5": cr[0], "p3": cr[1]}}
+        treatments = parse_setting(restore=[f"origin:{cr[1]!r},{cr[0]!r}"])
+        setting = Setting.of(treatments, RPN)
     elif len(cr) >= len(LEVELS):
-        setting = make_setting(dict(zip(LEVELS, cr)), "rpn")
+        setting = Setting.of(dict(zip(LEVELS, cr)), RPN)
     else:
         raise ValueError(f'"cr" has {len(cr)} entries; two, or five and more, have a meaning')
-    result = dict.fromkeys(_KEYS)
-    result.update(args=args, setting=setting, results=results, engine="detectron2")
+    result: dict[str, Any] = dict.fromkeys(_KEYS)
+    result.update(
+        schema=SCHEMA, args=args, setting=setting.to_json(), results=results, engine="detectron2"
+    )
     result["config"] = {"file": args.get("config_file"), "digest": None}
     return checked(result)
 
 
 def checked(data: Any) -> dict[str, Any]:
+    """A result that was read, in today's form.
+
+    Raises:
+        ValueError: it is none, or of a later schema.
+    """
     if not isinstance(data, dict):
         raise ValueError("it holds no JSON object")
     missing = [key for key in _KEYS if key not in data]
@@ -137,8 +130,9 @@ def checked(data: Any) -> dict[str, Any]:
     setting = data["setting"]
     if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
         raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
-    if not _are_ratios(setting.get("cr"), setting) and "weights" not in setting:
+    if not _are_ratios(setting.get("cr"), setting):
         raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
+    Setting.from_json(setting)
     bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
     if not isinstance(bbox, dict) or "AP" not in bbox:
         raise ValueError('its results have no "bbox" with an "AP"')
@@ -146,7 +140,24 @@ def checked(data: Any) -> dict[str, Any]:
         raise ValueError('its "bbox" holds something other than numbers')
     if "bootstrap" in data and not _is_bootstrap(data["bootstrap"]):
         raise ValueError('its "bootstrap" has not "replicates" numbers for each size')
-    return data
+    return upgraded(data)
+
+
+def upgraded(result: dict[str, Any]) -> dict[str, Any]:
+    """A result of an earlier schema in today's: its costs count what is sent once.
+
+    Raises:
+        ValueError: it is of a later schema.
+    """
+    schema = result.get("schema", 1)
+    if schema == SCHEMA:
+        return result
+    if type(schema) is not int or not 0 < schema < SCHEMA:
+        raise ValueError(f"its schema is {schema!r}, and this program knows 1 to {SCHEMA}")
+    payload = result["payload"]
+    if payload and "total_bytes" in payload:
+        payload = with_cost(payload)
+    return {"schema": SCHEMA, **result, "payload": payload}
 
 
 def _is_bootstrap(found: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The seams for codecs: of one level, of the whole pyramid, and of the image before the backbone.
+"""The seams: codecs of one level, of the whole pyramid, and of the image; and restorers.
 
 A codec is a frozen value (a ``dataclass(frozen=True)``): it is what a level or an image becomes,
 and equal codecs are one setting. It says its word, its JSON, and how bytes are made and read. The
@@ -12,12 +12,13 @@ three kinds differ in what they code and in how a sweep shares their work:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.registry import Registry
 
 if TYPE_CHECKING:  # words and JSON need neither
     import numpy as np
@@ -43,8 +44,10 @@ class Codec(ABC):
 
     @classmethod
     @abstractmethod
-    def parse(cls, arguments: str) -> Codec:
+    def parse(cls, arguments: str) -> Any:
         """The codec of the arguments behind ``name:`` (empty where there are none).
+
+        A ``PyramidCodec`` has a ``parse`` with more arguments.
 
         Raises:
             InputError: arguments that it doesn't take; says which it does.
@@ -97,8 +100,8 @@ class LevelCodec(Codec):
             InputError: damaged bytes.
         """
 
-    def elements(self, shape: tuple[int, int, int]) -> int:
-        """How many of the elements of a map ``(C, H, W)`` are sent."""
+    def elements(self, shape: Sequence[int]) -> int:
+        """How many elements are sent of a map ``(C, H, W)``."""
         channels, height, width = shape
         return channels * height * width
 
@@ -108,23 +111,32 @@ class LevelCodec(Codec):
 
 
 class PyramidCodec(Codec):
-    """Several levels to one string of bytes and back, each image by itself.
+    """Several levels to one string of bytes and back, each image by itself."""
 
-    Attributes:
-        levels: those that it carries; the others are restored.
-        flag: the option whose text is the codec's arguments, such as ``--frames``.
-    """
+    @classmethod
+    @abstractmethod
+    def parse(  # type: ignore[override]
+        cls, arguments: str, levels: Sequence[str] | None, words: Mapping[str, Any]
+    ) -> Any:
+        """The codec of the arguments behind ``name:``.
 
-    flag: ClassVar[str]
-    help: ClassVar[str] = ""
+        Args:
+            levels: what ``--send`` names; None where it isn't given.
+            words: what else is said of sent levels, only where it is: ``ratio``, ``rank`` and
+                ``range``, each level to value. What a codec can't do it refuses.
+
+        Raises:
+            InputError: what it doesn't take; says what it does.
+        """
 
     @property
     def levels(self) -> tuple[str, ...]:
-        return LEVELS
+        """Those that it carries, P2 first; the others are restored."""
+        return LEVELS[:4]
 
     @abstractmethod
     def encode(self, pyramid: Mapping[str, Tensor], fitted: Any) -> bytes:
-        """The bytes of one image's clean maps, ``(C, H, W)`` each."""
+        """The bytes of one image's clean maps, ``(C, H, W)`` each, of ``levels`` at least."""
 
     @abstractmethod
     def decode(
@@ -161,13 +173,54 @@ class ImageCodec(Codec):
         """
 
 
-def split_word(word: str) -> tuple[str, str]:
-    """Name and arguments of ``name:arguments``."""
+class Restorer(ABC):
+    """Makes a level that wasn't sent from those that were.
+
+    Attributes:
+        name: in words (``--restore name`` or ``name:W,…``) and JSON.
+        uses_fit: it needs the file of fitted parts.
+    """
+
+    name: ClassVar[str]
+    uses_fit: ClassVar[bool] = False
+
+    def sources(self, level: str, sent: Sequence[str]) -> tuple[str, ...]:
+        """The levels that ``level`` is made from, of those that are sent: all of them."""
+        return tuple(sent)
+
+    @abstractmethod
+    def restore(
+        self,
+        level: str,
+        sources: Mapping[str, Tensor],
+        size: Size,
+        weights: Sequence[float],
+        fitted: Any,
+    ) -> Tensor:
+        """The map ``(N, C, h, w)`` of ``size`` from received ones, each image by itself.
+
+        Args:
+            sources: level to map ``(N, C, h, w)``.
+            weights: the numbers behind ``name:`` in words.
+            fitted: the fitted parts, where there are some.
+        """
+
+    def side_bytes(self, level: str, sources: Sequence[str], fitted: Any) -> int:
+        """Bytes that are sent once for all images."""
+        return 0
+
+
+def parse_codec(registry: Registry, word: str) -> Any:
+    """The codec of ``name:arguments``.
+
+    Raises:
+        InputError: no registered codec has that name, or it doesn't take these arguments.
+    """
     name, _, arguments = word.partition(":")
-    return name, arguments
+    return registry.get(name).parse(arguments)
 
 
-def codec_from_json(registry, data: Mapping[str, Any]) -> Any:
+def codec_from_json(registry: Registry, data: Mapping[str, Any]) -> Any:
     """A codec from what its ``to_json`` wrote.
 
     Raises:

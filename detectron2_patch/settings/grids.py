@@ -10,29 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.codecs import ImageCodec, PyramidCodec
 from detectron2_patch.settings.levels import LEVELS, parse_cr, ratio_to_json
 from detectron2_patch.settings.parsing import (
-    FLAGS,
     NONE,
     RankOf,
     parse_send,
     parse_setting,
     restored,
 )
-from detectron2_patch.settings.treatments import Sent, Treatment
-
-Treatments = tuple[Treatment, ...]  # of P2 … P6
-
-
-class Setting(NamedTuple):
-    """One evaluation: the treatments of P2 … P6 and who reads the maps as received."""
-
-    treatments: Treatments
-    scope: str
-
-    def by_level(self) -> dict[str, Treatment]:
-        """The treatments as a mapping."""
-        return dict(zip(LEVELS, self.treatments))
+from detectron2_patch.settings.setting import RPN, Setting, Treatments
+from detectron2_patch.settings.treatments import Sent, is_sent
+from detectron2_patch.settings.words import arguments_of, split_flags
 
 
 def plain(ratios: Iterable[float]) -> Treatments:
@@ -42,7 +31,7 @@ def plain(ratios: Iterable[float]) -> Treatments:
 
 @dataclass(frozen=True)
 class Base:
-    """The words that all settings of a list share, as ``words.parse_setting`` takes them.
+    """The words that all settings of a list share, as ``parsing.parse_setting`` takes them.
 
     ``ratios``, ``ranks``, ``bits`` and ``ranges`` are five words each, ``-`` where they say
     nothing; five alike are those of the sent levels. ``one`` makes the treatments of any other
@@ -172,9 +161,18 @@ def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list
 
     A level that one of them doesn't send is left out in some combinations, and restored by the
     words of ``--restore``.
+
+    Raises:
+        InputError: a setting codes several levels, or the image, at once.
     """
+    for treatments in settings:
+        for one in treatments:
+            if isinstance(one, PyramidCodec | ImageCodec):
+                raise InputError(
+                    f"{one.word} codes all at once; combine settings that code level by level"
+                )
     parts = [
-        list(dict.fromkeys(one[i] if isinstance(one[i], Sent) else None for one in settings))
+        list(dict.fromkeys(one[i] if is_sent(one[i]) else None for one in settings))
         for i in range(len(LEVELS))
     ]
     found = []
@@ -226,22 +224,16 @@ def parse_list(lines: Iterable[str], base: Base = Base()) -> list[Treatments]:
 
 
 def _read_line(words: Sequence[str], base: Base) -> Treatments:
-    given: dict[str, list[str]] = {"--cr": []}
-    flag = "--cr"
-    for word in words:
-        if word.startswith("--"):
-            flag = word
-            if flag not in FLAGS:
-                raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(FLAGS)}")
-            given[flag] = []
-        else:
-            given[flag] += word.split(",") if flag == "--cr" else [word]
-    if not given["--cr"] and len(given) > 1:
-        del given["--cr"]
-    given["--cr"] = [word for word in given.get("--cr", ()) if word] or list(base.ratios)
-    own = {FLAGS[flag]: values for flag, values in given.items()}
-    if own.keys() == {"cr"}:
-        return base.one(ratios=list(parse_cr(own["cr"]).values()))
+    given = split_flags(words)
+    if "--scope" in given:
+        raise InputError("--scope is of the whole list; give it on the command line")
+    own = arguments_of(given)
+    if "image" in own:
+        return tuple(parse_setting(**own).values())  # type: ignore[arg-type]
+    if own.keys() <= {"cr"}:
+        return base.one(ratios=list(parse_cr(own.get("cr", base.ratios)).values()))
+    if not own.get("cr"):
+        own["cr"] = list(base.ratios)
     of_base = {
         "send": base.send,
         "restore": base.restore,
@@ -258,7 +250,24 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
     return tuple(parse_setting(**{**said, **own}, rank_of=base.rank_of).values())
 
 
-def with_scopes(treatments: Iterable[Treatments], scopes: Sequence[str]) -> list[Setting]:
-    """Each list of treatments in each scope, every setting once, in the order given."""
+def codecs(kind: str, words: Iterable[str], base: Base = Base()) -> list[Treatments]:
+    """A setting for each word of ``--image``, ``--pyramid`` or the flag of a pyramid's codec."""
+    return [_read_line([kind, word], base) for word in words]
+
+
+def with_scopes(
+    treatments: Iterable[Treatments], scopes: Sequence[str], fitted: str = ""
+) -> list[Setting]:
+    """Each list of treatments in each scope, every setting once, in the order given.
+
+    A coded image has no scope rpn: with both asked for, it comes in the other one alone.
+    """
     once = list(dict.fromkeys(treatments))
-    return list(dict.fromkeys(Setting(one, scope) for scope in scopes for one in once))
+    return list(
+        dict.fromkeys(
+            Setting(one, scope, fitted)
+            for scope in scopes
+            for one in once
+            if not (isinstance(one[0], ImageCodec) and scope == RPN and len(scopes) > 1)
+        )
+    )

@@ -1,52 +1,49 @@
-"""Settings as people read them: ``8 1 1 1 1``, or ``send P3 P5, origin, 4 bits``."""
+"""Treatments as people read them: ``8 1 1 1 1``, or ``send P3 P5, origin, 4 bits``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
+from detectron2_patch.settings.levels import LEVELS, ratio_to_json
 from detectron2_patch.settings.parsing import DEFAULT_RANGE
-from detectron2_patch.settings.treatments import FIT, SUBSAMPLE
-
-_MORE = ("send", "restore", "bits", "range", "rank", "weights", "fitted")
-
-
-def is_clean(setting: Mapping[str, Any]) -> bool:
-    """Whether a setting changes nothing."""
-    return setting == {"cr": dict.fromkeys(LEVELS, 1), "scope": setting["scope"]}
-
-
-def is_plain(setting: Mapping[str, Any]) -> bool:
-    """Whether a result's setting is a scope and five ratios and nothing else."""
-    return isinstance(setting["cr"], Mapping) and not any(setting.get(key) for key in _MORE)
+from detectron2_patch.settings.treatments import (
+    FIT,
+    SUBSAMPLE,
+    Restored,
+    Sent,
+    Treatment,
+    is_sent,
+)
 
 
-def setting_label(setting: Mapping[str, Any]) -> str:
-    """A few words for a result's setting, its scope aside.
-
-    ``clean`` and ``P2 … P6`` as five ratios where that is all; else what is sent, how the rest is
-    restored, ratios other than 1, bits, ranges and ranks.
-    """
-    if is_clean(setting):
-        return "clean"
-    if is_plain(setting):
-        return " ".join(str(setting["cr"][level]) for level in LEVELS)
-    if "weights" in setting:  # the origin's proposed method, from its own result files
-        weights = setting["weights"]
-        return f"send P3 P5, origin, P4 = {weights['p5']:g} P5 + {weights['p3']:g} P3"
+def label_of(treatments: Mapping[str, Treatment]) -> str:
+    """A few words for the treatments of P2 … P6: five ratios where that is all; else what is sent,
+    how the rest is restored, codecs, ratios other than 1, bits, ranges and ranks."""
+    first = treatments[LEVELS[0]]
+    if isinstance(first, ImageCodec):
+        return f"image, {first.label}"
+    if all(isinstance(one, Sent) and one == Sent(one.ratio) for one in treatments.values()):
+        return " ".join(str(ratio_to_json(one.ratio)) for one in treatments.values())  # type: ignore[union-attr]
+    sent = {level: one for level, one in treatments.items() if is_sent(one)}
+    restored = {level: one for level, one in treatments.items() if isinstance(one, Restored)}
     parts = []
-    if setting.get("send"):
-        parts.append("send " + _names(setting["send"]))
-    if setting.get("restore"):
-        parts.append(_restored(setting.get("send") or [], setting["restore"]))
-    parts = [part for part in parts if part]
-    ratios = {level: r for level, r in (setting["cr"] or {}).items() if r not in (1, None)}
-    parts += _by_value(ratios, "ratio {}")
-    parts += _by_value(setting.get("bits") or {}, "{} bits")
-    parts += _ranges(setting.get("range") or {})
-    parts += _by_value(setting.get("rank") or {}, "rank {}")
-    return ", ".join(parts)
+    if restored:
+        parts += [f"send {_names(list(sent))}", _restored(list(sent), restored)]
+    whole = next((one for one in sent.values() if isinstance(one, PyramidCodec)), None)
+    parts += [whole.label] if whole else []
+    own = {level: one.label for level, one in sent.items() if isinstance(one, LevelCodec)}
+    parts += _by_value(own, "{}", sent)
+    alone = {level: one for level, one in sent.items() if isinstance(one, Sent)}
+    ratios = {level: ratio_to_json(one.ratio) for level, one in alone.items() if one.ratio != 1}
+    bits = {level: one.bits for level, one in alone.items() if one.bits}
+    ranks = {level: one.rank for level, one in alone.items() if one.rank}
+    parts += _by_value(ratios, "ratio {}", sent)
+    parts += _by_value(bits, "{} bits", sent)
+    parts += _ranges({level: one.range for level, one in alone.items() if one.range}, sent)
+    parts += _by_value(ranks, "rank {}", sent)
+    return ", ".join(part for part in parts if part)
 
 
 def _names(levels) -> str:
@@ -57,39 +54,47 @@ def _names(levels) -> str:
     return " ".join(level.upper() for level in levels)
 
 
-def _restored(send: Sequence[str], restore: Mapping[str, Mapping[str, Any]]) -> str:
+def _restored(send: Sequence[str], restored: Mapping[str, Restored]) -> str:
     """How the levels that aren't sent come back: ``fitted``, ``origin, P4 from P5``, or each one's
     sources. P6 as the subsample of P5, as the backbone makes it, goes without saying."""
-    own = {level: one for level, one in restore.items() if one["how"] != SUBSAMPLE}
-    if own and all(one["how"] == FIT for one in own.values()):
+    own = {level: one for level, one in restored.items() if one.how != SUBSAMPLE}
+    if own and all(one.how == FIT for one in own.values()):
         return "fitted"
     parts = []
-    sources = {level: one["from"] for level, one in own.items() if level != "p4"}
-    if list(send) == ["p3", "p5"] and sources == {"p2": ["p3"], "p6": ["p5"]}:
+    sources = {level: _sources(one) for level, one in own.items() if level != "p4"}
+    if send == ["p3", "p5"] and sources == {"p2": ["p3"], "p6": ["p5"]} and "p4" in own:
         parts, own = ["origin"], {"p4": own["p4"]}
     ways: dict[str, list[str]] = {}
     for level, one in own.items():
-        weights = "".join(f" {weight:g}" for weight in one.get("weights", ()))
-        how = "fitted" if one["how"] == FIT else "from"
-        ways.setdefault(f"{how} {_names(one['from'])}{weights}", []).append(level)
+        ways.setdefault(_way(one), []).append(level)
     return ", ".join([*parts, *(f"{_names(levels)} {way}" for way, levels in ways.items())])
 
 
-def _by_value(values: Mapping[str, Any], form: str) -> list[str]:
-    """``4 bits``, or with different values ``4 bits P2 P3``, ``3 bits P5``."""
+def _way(one: Restored) -> str:
+    weights = "".join(f" {weight:g}" for weight in one.weights)
+    how = {FIT: "fitted", "finer": "from", "coarser": "from", "mix": "from"}.get(one.how)
+    return f"{how or one.how + ' from'} {_names(_sources(one))}{weights}"
+
+
+def _sources(one: Restored) -> list[str]:
+    return [level for level, _ in one.sources]
+
+
+def _by_value(values: Mapping[str, Any], form: str, sent: Mapping[str, Any]) -> list[str]:
+    """``4 bits`` where all that is sent has it, else ``4 bits P2 P3``, ``3 bits P5``."""
     levels: dict[Any, list[str]] = {}
     for level, value in values.items():
         levels.setdefault(value, []).append(level)
-    if len(levels) == 1 and form != "ratio {}":
+    if len(levels) == 1 and len(values) == len(sent):
         return [form.format(value) for value in levels]
     return [f"{form.format(value)} {_names(those)}" for value, those in levels.items()]
 
 
-def _ranges(ranges: Mapping[str, str]) -> list[str]:
+def _ranges(ranges: Mapping[str, str], sent: Mapping[str, Any]) -> list[str]:
     ranges = {level: one for level, one in ranges.items() if one != DEFAULT_RANGE}
     words = {
         "channel": "range a channel",
         "fitted-level": "fitted range a level",
         "fitted-channel": "fitted range a channel",
     }
-    return _by_value({level: words.get(one, one) for level, one in ranges.items()}, "{}")
+    return _by_value({level: words.get(one, one) for level, one in ranges.items()}, "{}", sent)

@@ -1,5 +1,5 @@
-"""A setting in words, the same on every command line and in Python: --cr, --send, --restore,
---rank, --bits, --range."""
+"""Treatments in words, the same on every command line and in Python: --cr, --send, --restore,
+--rank, --bits, --range, --level-codec, --pyramid, --image."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS, MAX, parse_cr, ratio_to_json
+from detectron2_patch.settings.codecs import PyramidCodec, parse_codec
+from detectron2_patch.settings.levels import LEVELS, MAX, parse_cr
+from detectron2_patch.settings.registry import (
+    IMAGE_CODECS,
+    LEVEL_CODECS,
+    PYRAMID_CODECS,
+    RESTORERS,
+)
 from detectron2_patch.settings.treatments import (
     COARSER,
     FINER,
     FIT,
+    HOWS,
     MIX,
     RANGES,
     SUBSAMPLE,
@@ -20,22 +28,13 @@ from detectron2_patch.settings.treatments import (
     Treatment,
 )
 
-# The flags of a setting and the arguments of parse_setting that they are.
-FLAGS = {
-    "--cr": "cr",
-    "--send": "send",
-    "--restore": "restore",
-    "--rank": "rank",
-    "--bits": "bits",
-    "--range": "range",
-}
 NEAREST, ORIGIN = "nearest", "origin"
 DEFAULT_RANGE = "level"
 NONE = "-"  # of five words, the one that says nothing of its level
 _RESTORE = (
     "nearest, finer, coarser, mix:WF,WC (weights of the nearest finer and coarser level), fit, "
-    "origin, origin:p3, origin:p5, origin:W3,W5, or LEVEL=HOW with one of finer, coarser, "
-    "mix:WF,WC, fit, and p6=subsample"
+    "origin, origin:p3, origin:p5, origin:W3,W5, a registered restorer, or LEVEL=HOW with one of "
+    "finer, coarser, mix:WF,WC, fit, and p6=subsample"
 )
 
 # (level, number of directions, or share of the variance that they hold) -> that number, checked
@@ -43,21 +42,26 @@ RankOf = Callable[[str, float], int]
 
 
 def parse_setting(
-    cr: Sequence[str | float] = (1, 1, 1, 1, 1),
+    cr: Sequence[str | float] | None = None,
     send: Sequence[str] | None = None,
     restore: Sequence[str] | None = None,
     rank: Sequence[str | float] | None = None,
     bits: Sequence[str | int] | None = None,
     range: Sequence[str] | None = None,
+    level_codec: Sequence[str] | None = None,
+    pyramid: str | None = None,
+    image: str | None = None,
     rank_of: RankOf | None = None,
 ) -> dict[str, Treatment]:
     """The treatment of each level that the words ask for::
 
         parse_setting(send=["p3", "p5"], restore=["fit"], bits=[4])
+        parse_setting(image="avif:50")
 
     Args:
-        cr: as ``ratios.parse_cr`` takes it. A level that isn't sent has ratio 1.
-        send: levels; left out: all five, or P3 and P5 where ``restore`` is the origin's.
+        cr: as ``levels.parse_cr`` takes it; left out: 1. A level that isn't sent has ratio 1.
+        send: levels; left out: all five, or P3 and P5 where ``restore`` is the origin's, or what a
+            codec of the pyramid carries.
         restore: how levels that aren't sent are made: a word for all, and ``LEVEL=HOW`` for one.
             ``nearest`` (the default) takes the nearest level that was sent, of two the finer;
             ``finer`` and ``coarser`` take the nearest on that side, or on the other where there is
@@ -67,18 +71,50 @@ def parse_setting(
             for all, or a share of the variance below 1; ``Fitted.rank_of`` resolves them.
         bits: of an element, 1 to 8, one word for all sent levels or five, ``-`` for float32.
         range: one of ``RANGES``, one word for all levels with bits, or five.
+        level_codec: ``name:arguments`` of registered codecs of a level, one word for all sent
+            levels or five, ``-`` for none.
+        pyramid: ``name:arguments`` of a registered codec of the pyramid.
+        image: ``name:arguments`` of a registered image codec.
 
     Raises:
         InputError: a word that isn't one of these, or words that contradict each other.
     """
-    ratios = parse_cr(cr)
-    sent_levels = parse_send(send, restore)
-    for level in LEVELS:
-        if level not in sent_levels and ratios[level] != 1:
+    given = {
+        "--cr": cr,
+        "--send": send,
+        "--restore": restore,
+        "--rank": rank,
+        "--bits": bits,
+        "--range": range,
+        "--level-codec": level_codec,
+        "--pyramid": pyramid,
+    }
+    if image is not None:
+        others = [flag for flag, words in given.items() if words is not None]
+        if others and not (others == ["--cr"] and set(parse_cr(cr or ()).values()) == {1.0}):
             raise InputError(
-                f"--cr has {ratios[level]:g} for {level}, which --send leaves out; "
-                "give 1 there, or send it"
+                f"--image {image} codes the image, before there is a pyramid; leave "
+                f"{', '.join(others)} out"
             )
+        return dict.fromkeys(LEVELS, parse_codec(IMAGE_CODECS, image))
+    if pyramid is not None:
+        for flag, words in (("--bits", bits), ("--level-codec", level_codec)):
+            if words is not None:
+                raise InputError(
+                    f"{flag} is of levels that are coded one by one, and {pyramid} codes them "
+                    f"together; leave one of them out"
+                )
+        return _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of)
+    return _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of)
+
+
+def _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of) -> dict[str, Treatment]:
+    """The treatments where each level is coded by itself."""
+    sent_levels = parse_send(send, restore)
+    ratios = _ratios(cr, sent_levels)
+    codecs = _each(
+        "--level-codec", level_codec, sent_levels, lambda _, word: parse_codec(LEVEL_CODECS, word)
+    )
     ranks = _each("--rank", rank, sent_levels, lambda level, w: _parse_rank(level, w, rank_of))
     widths = _each("--bits", bits, sent_levels, lambda _, word: _parse_bits(word))
     ranges = _each("--range", range, sent_levels, lambda _, word: _parse_range(word))
@@ -88,8 +124,15 @@ def parse_setting(
             "--range is that of a quantisation; give --bits for "
             f"{', '.join(without) or 'a level'}, too"
         )
-    sent = {
-        level: Sent(
+    for level, codec in codecs.items():
+        if ratios[level] != 1 or level in ranks or level in widths:
+            raise InputError(
+                f"--level-codec {codec.word} of {level} is all that is done to it; leave its "
+                "--cr, --rank and --bits out"
+            )
+    sent: dict[str, Treatment] = {
+        level: codecs.get(level)
+        or Sent(
             ratios[level],
             ranks.get(level, 0),
             widths.get(level, 0),
@@ -98,6 +141,34 @@ def parse_setting(
         for level in sent_levels
     }
     return restored(sent, restore or ())
+
+
+def _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of) -> dict[str, Treatment]:
+    """The treatments where a codec carries several levels at once."""
+    name, _, arguments = pyramid.partition(":")
+    levels = None if send is None else parse_send(send)
+    named = levels or LEVELS[:4]
+    ratios = {level: r for level, r in _ratios(cr, named).items() if r != 1}
+    words = {
+        "ratio": ratios,
+        "rank": _each("--rank", rank, named, lambda level, w: _parse_rank(level, w, rank_of)),
+        "range": _each("--range", range, named, lambda _, word: _parse_range(word)),
+    }
+    codec: PyramidCodec = PYRAMID_CODECS.get(name).parse(
+        arguments, levels, {key: values for key, values in words.items() if values}
+    )
+    return restored(dict.fromkeys(codec.levels, codec), restore or ())
+
+
+def _ratios(cr: Sequence[str | float] | None, sent: Sequence[str]) -> dict[str, float]:
+    ratios = parse_cr([1] * len(LEVELS) if cr is None else cr)
+    for level in LEVELS:
+        if level not in sent and ratios[level] != 1:
+            raise InputError(
+                f"--cr has {ratios[level]:g} for {level}, which is not sent; "
+                "give 1 there, or send it"
+            )
+    return ratios
 
 
 def parse_send(send: Sequence[str] | None, restore: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -174,7 +245,7 @@ def _parse_rank(level: str, word: str, rank_of: RankOf | None) -> int:
     )
 
 
-def restored(sent: Mapping[str, Sent], words: Sequence[str] = ()) -> dict[str, Treatment]:
+def restored(sent: Mapping[str, Treatment], words: Sequence[str] = ()) -> dict[str, Treatment]:
     """Sent levels, P2 first, and the others made from them as the words of ``--restore`` say.
 
     Raises:
@@ -200,6 +271,7 @@ def restored(sent: Mapping[str, Sent], words: Sequence[str] = ()) -> dict[str, T
             f"give one of {_RESTORE}"
         )
     _check_how(overall)
+    sent = {level: sent[level] for level in LEVELS if level in sent}
     treatments: dict[str, Treatment] = dict(sent)
     for level in missing:  # P6 last: it may be made from a restored P5
         treatments[level] = _make(level, own.get(level), overall, sent, treatments)
@@ -210,7 +282,7 @@ def _make(
     level: str,
     own: str | None,
     overall: str,
-    sent: Mapping[str, Sent],
+    sent: Mapping[str, Treatment],
     treatments: Mapping[str, Treatment],
 ) -> Restored:
     """The restoration of one level."""
@@ -221,6 +293,8 @@ def _make(
         return _of_origin(level, detail, sent)
     if level == "p6":
         return Restored(SUBSAMPLE, (("p5", treatments["p5"]),))
+    if name not in (NEAREST, *HOWS):
+        return _registered(level, name, detail, sent)
     finer, coarser = _neighbours(level, sent)
     if name == MIX and finer and coarser:
         return _mixed(finer, coarser, sent, _weights(overall, detail))
@@ -236,10 +310,12 @@ def _make(
 
 
 def _explicit(
-    level: str, word: str, sent: Mapping[str, Sent], treatments: Mapping[str, Treatment]
+    level: str, word: str, sent: Mapping[str, Treatment], treatments: Mapping[str, Treatment]
 ) -> Restored:
     """What ``LEVEL=HOW`` asks for, to the letter."""
     name, _, detail = word.partition(":")
+    if name in RESTORERS.names() and name not in HOWS:
+        return _registered(level, name, detail, sent)
     finer, coarser = _neighbours(level, sent)
     if name == SUBSAMPLE and level == "p6" and not detail:
         return Restored(SUBSAMPLE, (("p5", treatments["p5"]),))
@@ -262,7 +338,14 @@ def _explicit(
     return Restored(name, ((source, sent[source]),))
 
 
-def _of_origin(level: str, detail: str, sent: Mapping[str, Sent]) -> Restored:
+def _registered(level: str, name: str, detail: str, sent: Mapping[str, Treatment]) -> Restored:
+    """A restoration by a restorer of the user's own, from the levels that it asks for."""
+    sources = RESTORERS.get(name)().sources(level, tuple(sent))
+    weights = _numbers(f"{name}:{detail}", detail) if detail else ()
+    return Restored(name, tuple((source, sent[source]) for source in sources), weights)
+
+
+def _of_origin(level: str, detail: str, sent: Mapping[str, Treatment]) -> Restored:
     """The study's proposal: P2 from P3, P6 from P5, P4 from P3, from P5 or from both."""
     if tuple(sent) != ("p3", "p5"):
         raise InputError(
@@ -278,7 +361,7 @@ def _of_origin(level: str, detail: str, sent: Mapping[str, Sent]) -> Restored:
 
 
 def _mixed(
-    finer: str, coarser: str, sent: Mapping[str, Sent], weights: tuple[float, float]
+    finer: str, coarser: str, sent: Mapping[str, Treatment], weights: tuple[float, float]
 ) -> Restored:
     """A mix; with weights 1 and 0 it is the one level alone, and told so."""
     if weights in ((1, 0), (0, 1)):
@@ -292,22 +375,32 @@ def _check_how(word: str) -> None:
     plain = name in (NEAREST, FINER, COARSER, FIT, ORIGIN) and not colon
     if plain or (name == ORIGIN and detail in ("p3", "p5")):
         return
-    if name not in (MIX, ORIGIN):
+    if name in (MIX, ORIGIN):
+        _weights(word, detail)
+    elif name not in RESTORERS.names() or name in HOWS:
         raise InputError(f"--restore got {word!r}; give {_RESTORE}")
-    _weights(word, detail)
+    elif detail:
+        _numbers(word, detail)
 
 
 def _weights(word: str, detail: str) -> tuple[float, float]:
-    try:
-        first, second = map(float, detail.split(","))
-    except ValueError:
-        first = second = math.nan
-    if not (math.isfinite(first) and math.isfinite(second)):
+    numbers = _numbers(word, detail)
+    if len(numbers) != 2:
         raise InputError(f"--restore got {word!r}, which has no two weights; give {_RESTORE}")
-    return first, second
+    return numbers[0], numbers[1]
 
 
-def _neighbours(level: str, sent: Mapping[str, Sent]) -> tuple[str | None, str | None]:
+def _numbers(word: str, detail: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, detail.split(",")))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"--restore got {word!r}, which has no two weights; give {_RESTORE}")
+    return numbers
+
+
+def _neighbours(level: str, sent: Mapping[str, Treatment]) -> tuple[str | None, str | None]:
     """The nearest finer and the nearest coarser level that is sent."""
     index = LEVELS.index(level)
     finer = [one for one in LEVELS[:index] if one in sent]
@@ -317,35 +410,3 @@ def _neighbours(level: str, sent: Mapping[str, Sent]) -> tuple[str | None, str |
 
 def _distance(one: str, other: str) -> int:
     return abs(LEVELS.index(one) - LEVELS.index(other))
-
-
-def setting_words(treatments: Mapping[str, Treatment]) -> str:
-    """The words that ``parse_setting`` makes these treatments from, as on a command line."""
-    sent = {level: one for level, one in treatments.items() if isinstance(one, Sent)}
-    ratios = [sent[level].ratio if level in sent else 1 for level in LEVELS]
-    words = []
-    if any(ratio != 1 for ratio in ratios) or len(sent) == len(LEVELS):
-        words += ["--cr", *(str(ratio_to_json(ratio)) for ratio in ratios)]
-    if len(sent) < len(LEVELS):
-        words += [
-            "--send",
-            *sent,
-            "--restore",
-            *(
-                f"{level}={_how_word(one)}"
-                for level, one in treatments.items()
-                if isinstance(one, Restored)
-            ),
-        ]
-    for key in ("rank", "bits", "range"):
-        values = [getattr(sent[level], key) or NONE if level in sent else NONE for level in LEVELS]
-        given = [value for level, value in zip(LEVELS, values) if level in sent]
-        if set(given) != {NONE}:
-            words += [f"--{key}", *map(str, values if len(set(given)) > 1 else given[:1])]
-    return " ".join(words)
-
-
-def _how_word(one: Restored) -> str:
-    if one.how == MIX:
-        return f"{MIX}:{','.join(f'{weight!r}' for weight in one.weights)}"
-    return one.how

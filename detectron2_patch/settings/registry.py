@@ -6,21 +6,21 @@ A class of the project is one line below, and is imported when its name is first
     @IMAGE_CODECS.register
     class Mine(ImageCodec):
         name = "mine"
-        …
+        ...
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from detectron2_patch.errors import InputError
 
 T = TypeVar("T", bound=type)
 
 
-class Registry(Generic[T]):
+class Registry:
     """Classes by their ``name``.
 
     Args:
@@ -39,7 +39,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: the name is another class's.
         """
-        name = cls.name  # type: ignore[attr-defined]
+        name: str = cls.name  # type: ignore[attr-defined]
         if name in self.names() and self._classes.get(name) is not cls:
             raise InputError(f"there is a {self.kind} {name!r} already; choose another name")
         self._classes[name] = cls
@@ -61,15 +61,25 @@ class Registry(Generic[T]):
         """
         if name not in self._classes:
             if name not in self._own:
-                raise InputError(
-                    f"{name!r} is no {self.kind}; choose one of {', '.join(self.names())}"
-                )
+                known = ", ".join(self.names()) or "none is registered"
+                raise InputError(f"{name!r} is no {self.kind}; choose one of: {known}")
             module, _, attribute = self._own[name].partition(":")
             self._classes[name] = getattr(import_module(f"detectron2_patch.{module}"), attribute)
         return self._classes[name]
 
 
-LEVEL_CODECS: Registry = Registry("codec of a level", {})
-PYRAMID_CODECS: Registry = Registry("codec of the pyramid", {})
-IMAGE_CODECS: Registry = Registry("image codec", {})
-RESTORERS: Registry = Registry("restorer", {})
+LEVEL_CODECS = Registry("codec of a level", {})
+PYRAMID_CODECS = Registry("codec of the pyramid", {})
+IMAGE_CODECS = Registry("image codec", {})
+RESTORERS = Registry(
+    "restorer",
+    {
+        "finer": "codec.restore:Finer",
+        "coarser": "codec.restore:Coarser",
+        "mix": "codec.restore:Mix",
+        "subsample": "codec.restore:Subsample",
+        "fit": "codec.restore:Fit",
+    },
+)
+# The codecs of the pyramid that have an option of their own; others are --pyramid NAME:ARGUMENTS.
+PYRAMID_FLAGS: dict[str, str] = {}

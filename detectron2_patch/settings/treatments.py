@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS, MAX, ratio_to_json
+from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
+from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.settings.registry import RESTORERS
 
 FLOAT_BITS = 32  # of an element that isn't quantised
 RANGES = ("level", "channel", "fitted-level", "fitted-channel")
@@ -51,11 +52,12 @@ class Restored:
     """A level that isn't sent, made from others as the receiver has them.
 
     Attributes:
-        how: ``finer``, ``coarser``: the one source, resampled bilinearly. ``mix``: the sum of
-            sources so resampled, each times its weight. ``subsample``: every second row and column
-            of P5, as the backbone makes P6. ``fit``: a fitted linear map of all sources.
+        how: the name of a restorer. ``finer``, ``coarser``: the one source, resampled bilinearly.
+            ``mix``: the sum of sources so resampled, each times its weight. ``subsample``: every
+            second row and column of P5, as the backbone makes P6. ``fit``: a fitted linear map of
+            all sources. Others as they were registered.
         sources: levels and their treatments, by level.
-        weights: of ``mix``.
+        weights: of ``mix``, and whatever numbers another restorer takes.
     """
 
     how: str
@@ -67,51 +69,84 @@ class Restored:
     @property
     def uses_fit(self) -> bool:
         """Whether the receiver needs what was fitted, for this level alone."""
-        return self.how == FIT
+        if self.how in HOWS:  # no need to import what restores them
+            return self.how == FIT
+        return RESTORERS.get(self.how).uses_fit
 
 
-Treatment = Sent | Restored
+# A codec of the pyramid is the treatment of each level that it carries; an image codec of all five.
+Treatment = Sent | LevelCodec | PyramidCodec | ImageCodec | Restored
 CLEAN = Sent()
+
+
+def is_sent(one: Treatment) -> bool:
+    """Whether the receiver gets a level by the wire, alone or with others."""
+    return not isinstance(one, Restored)
 
 
 def all_levels(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatment]:
     """A treatment for each of the five levels: those left out are clean, a number is a ratio.
 
     Raises:
-        InputError: an unknown level or a ratio below 1.
+        InputError: an unknown level, a ratio below 1, or treatments that don't fit together.
     """
-    for level, one in treatments.items():
+    for level in treatments:
         if level not in LEVELS:
             raise InputError(f"level {level!r} is unknown; the levels are {', '.join(LEVELS)}")
-        ratio = one.ratio if isinstance(one, Sent) else 1 if isinstance(one, Restored) else one
-        if not ratio >= 1:
-            raise InputError(f"ratio {ratio!r} of {level} is below 1; give a number >= 1 or inf")
     found = {level: treatments.get(level, CLEAN) for level in LEVELS}
-    whole = {
-        level: one if isinstance(one, (Sent, Restored)) else Sent(float(one))
-        for level, one in found.items()
-    }
-    for level, one in whole.items():
-        _check(level, one, whole)
+    whole = {level: _treatment(level, one) for level, one in found.items()}
+    for level, treatment in whole.items():
+        _check(level, treatment, whole)
     return whole
+
+
+def _treatment(level: str, one: float | Treatment) -> Treatment:
+    if isinstance(one, Sent | LevelCodec | PyramidCodec | ImageCodec | Restored):
+        return one
+    try:
+        return Sent(math.inf if one == MAX else float(one))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{level} as {one!r}: give a ratio (a number >= 1, or inf) or a treatment"
+        ) from None
 
 
 def _check(level: str, one: Treatment, whole: Mapping[str, Treatment]) -> None:
     """Refuse what no command makes: its name or its bytes would be another setting's."""
     if isinstance(one, Sent):
-        if (
-            one.bits not in range(9)
-            or one.rank < 0
-            or bool(one.bits) != bool(one.range)
-            or one.range not in ("", *RANGES)
-        ):
+        _check_sent(level, one)
+    elif isinstance(one, Restored):
+        _check_restored(level, one, whole)
+    elif isinstance(one, PyramidCodec):
+        others = [other for other in one.levels if whole[other] != one]
+        if level not in one.levels or others:
             raise InputError(
-                f"{level} as {one}: bits are 0 (none) to 8, with a range of "
-                f"{', '.join(RANGES)}, and rank is 0 (none) or more"
+                f"{one.word} carries {', '.join(one.levels)}; give it to these levels and no other"
             )
-        return
-    if one.how not in HOWS or not one.sources:
-        raise InputError(f"{level} as {one}: how is one of {', '.join(HOWS)}, with sources")
+    elif isinstance(one, ImageCodec) and any(other != one for other in whole.values()):
+        raise InputError(f"{one.word} codes the image, before any level; give nothing else")
+
+
+def _check_sent(level: str, one: Sent) -> None:
+    if not one.ratio >= 1:
+        raise InputError(f"ratio {one.ratio!r} of {level} is below 1; give a number >= 1 or inf")
+    if (
+        one.bits not in range(9)
+        or one.rank < 0
+        or bool(one.bits) != bool(one.range)
+        or one.range not in ("", *RANGES)
+    ):
+        raise InputError(
+            f"{level} as {one}: bits are 0 (none) to 8, with a range of "
+            f"{', '.join(RANGES)}, and rank is 0 (none) or more"
+        )
+
+
+def _check_restored(level: str, one: Restored, whole: Mapping[str, Treatment]) -> None:
+    if one.how not in RESTORERS.names() or not one.sources:
+        raise InputError(
+            f"{level} as {one}: how is one of {', '.join(RESTORERS.names())}, with sources"
+        )
     for source, treatment in one.sources:
         if whole.get(source) != treatment:
             raise InputError(
@@ -126,71 +161,3 @@ def sources_of(level: str, treatment: Treatment) -> Iterator[tuple[str, Treatmen
     if isinstance(treatment, Restored):
         for source in treatment.sources:
             yield from sources_of(*source)
-
-
-def setting_to_json(
-    treatments: Mapping[str, Treatment], scope: str, fitted: str | None = None
-) -> dict[str, Any]:
-    """A setting as results hold it; ``fitted`` is the SHA-256 of the file of fitted parts.
-
-    Plain ratios give ``cr`` and ``scope`` alone. Other keys are there only where they say
-    something: ``send`` (``cr`` of a level that isn't sent is None), ``restore``, ``rank``,
-    ``bits``, ``range``, ``fitted``.
-    """
-    sent = {level: one for level, one in treatments.items() if isinstance(one, Sent)}
-    setting: dict[str, Any] = {
-        "cr": {
-            level: ratio_to_json(sent[level].ratio) if level in sent else None for level in LEVELS
-        },
-        "scope": scope,
-    }
-    if len(sent) < len(LEVELS):
-        setting["send"] = list(sent)
-        setting["restore"] = {
-            level: {
-                "how": one.how,
-                "from": [source for source, _ in one.sources],
-                **({"weights": list(one.weights)} if one.weights else {}),
-            }
-            for level, one in treatments.items()
-            if isinstance(one, Restored)
-        }
-    for key in ("rank", "bits", "range"):
-        values = {level: getattr(one, key) for level, one in sent.items() if getattr(one, key)}
-        if values:
-            setting[key] = values
-    if fitted is not None and any(one.uses_fit for one in treatments.values()):
-        setting["fitted"] = fitted
-    return setting
-
-
-def setting_from_json(setting: Mapping[str, Any]) -> dict[str, Treatment]:
-    """The treatments of a setting that ``setting_to_json`` made.
-
-    Raises:
-        ValueError: it has another form.
-    """
-    try:
-        sent = {
-            level: Sent(
-                math.inf if ratio == MAX else float(ratio),
-                *(
-                    setting.get(key, {}).get(level, default)
-                    for key, default in (("rank", 0), ("bits", 0), ("range", ""))
-                ),
-            )
-            for level, ratio in setting["cr"].items()
-            if ratio is not None
-        }
-        restore = setting.get("restore", {})
-
-        def treatment(level: str) -> Treatment:
-            if level in sent:
-                return sent[level]
-            one = restore[level]
-            sources = tuple((source, treatment(source)) for source in one["from"])
-            return Restored(one["how"], sources, tuple(one.get("weights", ())))
-
-        return {level: treatment(level) for level in LEVELS}
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its setting can't be read: {error!r}") from error

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from detectron2_patch.analysis.search import BYTES, Point, front, level_cost
-from detectron2_patch.settings.grids import Treatments
+from detectron2_patch.analysis.search import Point, front
+from detectron2_patch.settings.cost import BYTES, level_cost
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.parsing import restored
-from detectron2_patch.settings.treatments import CLEAN, Sent, setting_from_json
+from detectron2_patch.settings.setting import Treatments
+from detectron2_patch.settings.treatments import CLEAN, Sent
 
 # Of each level what may be sent of it, or None: nothing. P6 is made of the P5 that was received.
 Choice = tuple[Sent | None, ...]
@@ -107,9 +108,7 @@ class Space:
 
     def _alone(self, points: Sequence[Point]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Cost of each candidate of a level, and the drop with the others clean."""
-        by_treatments = {
-            tuple(setting_from_json(point.result["setting"]).values()): point for point in points
-        }
+        by_treatments = {point.setting.treatments: point for point in points}
         found = {}
         for i, level in enumerate(self.levels):
             clean: list[Sent | None] = [CLEAN] * len(self.levels)
@@ -125,7 +124,7 @@ class Space:
 
     def _choice(self, point: Point) -> Choice | None:
         """The choice that a point is; None where it isn't of this space."""
-        treatments = setting_from_json(point.result["setting"])
+        treatments = point.setting.by_level()
         choice = tuple(
             one if isinstance(one := treatments[level], Sent) else None for level in self.levels
         )

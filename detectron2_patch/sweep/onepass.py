@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.codec.fitted import Fitted
-from detectron2_patch.codec.payload import sent_elements
-from detectron2_patch.codec.transmission import Channel
+from detectron2_patch.codec.fitted import Fitted, check_fitted
+from detectron2_patch.codec.transmission import Channel, sent_elements
 from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
+from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.treatments import sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
@@ -75,8 +75,8 @@ class OnePass:
 
     Attributes:
         seconds: where the time went: ``backbone``, ``rpn`` and ``box head`` are the network's, the
-            work that no order of doing things avoids; ``treat`` (what is sent and restored),
-            ``merge`` and ``suppress`` are ours.
+            work that no order of doing things avoids; ``image codec``, ``treat`` (what is sent and
+            restored), ``merge`` and ``suppress`` are ours.
         rows: how many boxes went through the box head.
     """
 
@@ -84,6 +84,10 @@ class OnePass:
 
     def __init__(self, engine, plan: Plan, fitted: Fitted | None = None) -> None:
         self.engine, self.plan, self.fitted = engine, plan, fitted
+        for setting in plan.settings:
+            if setting.uses_fit:
+                check_fitted(setting, fitted, engine.model)
+                break
         self.cuda = next(engine.model.parameters()).is_cuda
         self.seconds: Counter[str] = Counter()
         self.rows = 0
@@ -107,6 +111,9 @@ class OnePass:
             for level, t in self.lists
             for source in list(sources_of(level, plan.treatments[level][t]))[1:]
         }
+        self.image_codecs = [
+            one for one in plan.treatments[LEVELS[0]] if isinstance(one, ImageCodec)
+        ]
         # in scope rpn nothing is saved, and no bytes are counted
         self.counted = {
             key
@@ -122,7 +129,7 @@ class OnePass:
         with self.timed("backbone"):
             batch = self.engine.batch(inputs)
             clean = self.engine.pyramid(batch)
-        channel = Channel(clean, self.fitted, self.counted)
+        channel = Channel(clean, self.fitted, self.counted, self._recoded(inputs).pop)
         maps, proposals = {}, []
         for level, t in self.lists:
             treatment = self.plan.treatments[level][t]
@@ -150,6 +157,17 @@ class OnePass:
             for number, one in enumerate(inputs)
         ]
         return detected, self._counts(channel)
+
+    def _recoded(self, inputs: Sequence) -> dict[ImageCodec, tuple[dict[str, Tensor], int]]:
+        """Of each image codec of the plan, the clean maps of the decoded images and the bytes."""
+        found = {}
+        for codec in self.image_codecs:
+            with self.timed("image codec"):
+                recoded = [self.engine.recode(one, codec) for one in inputs]
+            with self.timed("backbone"):
+                maps = self.engine.pyramid(self.engine.batch([one for one, _ in recoded]))
+            found[codec] = maps, sum(nbytes for _, nbytes in recoded)
+        return found
 
     def _image(self, number: int, maps: dict, proposals: list, network_size, image_size):
         with self.timed("merge"):

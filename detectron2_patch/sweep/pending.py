@@ -11,7 +11,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import has_replicates
 from detectron2_patch.results.file import load_results
 from detectron2_patch.results.identity import result_name
-from detectron2_patch.settings.grids import Setting
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.task import CHUNK, Sweep
 from detectron2_patch.utils import distributed
 from detectron2_patch.utils.json_values import digest

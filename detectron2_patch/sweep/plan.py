@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectron2_patch.settings.grids import Setting
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import CLEAN, Treatment
 
 POOLED = LEVELS[:4]  # P2 … P5: the maps that the box head pools from

@@ -17,13 +17,18 @@ from typing import Any
 import numpy as np
 
 from detectron2_patch import pipeline
-from detectron2_patch.codec.payload import Traffic, make_payload, sent_bits, weigh_images
-from detectron2_patch.codec.transmission import side_bytes
+from detectron2_patch.codec.payload import (
+    Traffic,
+    bytes_by_part,
+    make_payload,
+    sent_bits,
+    weigh_images,
+)
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.results.file import write_result
-from detectron2_patch.settings.grids import Setting
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.estimate import announce
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.pending import find_pending, identity, locked
@@ -103,13 +108,7 @@ def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
     bootstrap = Bootstrap(sweep.dataset, sweep.replicates) if sweep.replicates else None
     for setting in progress(pending, unit="setting", desc="sweep", disable=distributed.rank() > 0):
         found = pipeline.evaluate(
-            sweep.engine,
-            sweep.dataset,
-            setting.by_level(),
-            setting.scope,
-            sweep.readers,
-            sweep.fitted,
-            bootstrap,
+            sweep.engine, sweep.dataset, setting, sweep.readers, sweep.fitted, bootstrap
         )
         if found is not None:
             result = sweep.describe(setting, found.results, found.payload, found.seconds)
@@ -228,10 +227,12 @@ class _Payload:
     def of(self, index: int) -> dict[str, Any]:
         setting = self.plan.settings[index]
         traffic = Traffic(self.image_count, dict(zip(LEVELS, self.full)))
+        treatments, nbytes = setting.by_level(), {}
         for level, t in zip(LEVELS, self.plan.merges[self.plan.merge_of[index]]):
-            elements, nbytes = self.counts[level][:, t].tolist()
+            elements, count = self.counts[level][:, t].tolist()
             traffic.sent[level] = elements
-            traffic.bits[level] = elements * sent_bits(self.plan.treatments[level][t])
-            traffic.nbytes[level] = nbytes
-        side = side_bytes(setting.by_level(), self.fitted)
-        return make_payload(setting.scope, traffic, self.images, side)
+            traffic.bits[level] = elements * sent_bits(treatments[level])
+            if count:
+                nbytes[level, treatments[level]] = count
+        traffic.add_bytes(bytes_by_part(treatments, nbytes))
+        return make_payload(setting, traffic, self.images, self.fitted)

@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.settings.grids import Setting
+from detectron2_patch.settings.setting import Setting
 
 CHUNK = 16  # images that are written, and after a kill repeated, together
 

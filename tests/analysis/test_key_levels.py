@@ -13,8 +13,8 @@ from detectron2_patch.analysis.key_levels import KIND, key_levels
 from detectron2_patch.analysis.tables import format_key_levels
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
-from detectron2_patch.results.schema import make_setting
 from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.settings.setting import Setting
 
 NOISE = np.random.default_rng(0).normal(0, 2, 400)
 
@@ -23,7 +23,7 @@ def result(lost, scope, values, replicates=0, model="m"):
     """A result with the levels of the number ``lost`` at max."""
     cr = {level: MAX if lost >> i & 1 else 1 for i, level in enumerate(LEVELS)}
     one = {
-        "setting": make_setting(cr, scope),
+        "setting": Setting.of(cr, scope).to_json(),
         "results": {"bbox": dict(zip(SIZES, values))},
         "dataset": {"name": "scenes", "digest": "0"},
         "engine": "torchvision",
@@ -126,7 +126,7 @@ def test_a_size_that_no_object_has_is_unknown():
 
 
 def test_one_scope_may_lend_the_other_its_clean_result():
-    results = [one for one in grid(additive) if one["setting"] != make_setting({}, "pyramid")]
+    results = [one for one in grid(additive) if one["setting"] != Setting().to_json()]
     assert len(results) == 63
     assert list(key_levels(results)["scopes"]) == ["rpn", "pyramid"]
 

@@ -2,17 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectron2_patch.analysis.search import Point, best, cost_of, find_points, front, row
+from detectron2_patch.analysis.search import Point, best, find_points, front, row
 from detectron2_patch.errors import InputError
-from detectron2_patch.results.schema import make_setting
+from detectron2_patch.settings.cost import cost_of
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.parsing import parse_setting
+from detectron2_patch.settings.setting import Setting
 
 FULL = {"p2": 1024, "p3": 256, "p4": 64, "p5": 16, "p6": 4}
 
 
 def result(ap, total=None, scope="pyramid", weights="w", replicates=None, **words):
-    setting = make_setting(parse_setting(**words), scope)
+    setting = Setting.of(parse_setting(**words), scope).to_json()
     sent = {level: n if setting["cr"][level] is not None else 0 for level, n in FULL.items()}
     payload = {"wire": scope == "pyramid", "unit": "elements", "sent": sent, "full": FULL}
     if total is not None:
@@ -39,11 +40,11 @@ CLEAN = result(50.0, replicates=[50.0, 52.0, 48.0])
 
 
 def point(cost, metric):
-    return Point(result(metric), cost, metric, 50 - metric, 50 - metric, 1.0)
+    return Point(result(metric), cost, metric, 50 - metric, 50 - metric, 1.0, Setting())
 
 
 def test_points_are_of_scope_pyramid_with_what_they_lose():
-    coded = result(49.0, 90, bits=["4"], replicates=[49.5, 50.5, 47.5])
+    coded = result(49.0, 100, bits=["4"], replicates=[49.5, 50.5, 47.5])
     clean, points = find_points(
         [
             result(50.0, scope="rpn"),
@@ -66,7 +67,8 @@ def test_points_are_of_scope_pyramid_with_what_they_lose():
 
 
 def test_old_results_are_float32():
-    assert cost_of({"sent": FULL}, "bytes") == 4 * cost_of({"sent": FULL}, "elements")
+    old = result(50.0)
+    assert cost_of(old, "bytes") == 4 * cost_of(old, "elements") == 4 * sum(FULL.values())
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([10.0, 20.0, 30.0, 40.0]))))

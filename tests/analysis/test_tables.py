@@ -4,6 +4,7 @@ from detectron2_patch.analysis.tables import (
     format_settings,
     format_table,
 )
+from detectron2_patch.settings.setting import Setting
 
 BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl": 1 / 3}
 BBOX["AP-cell"] = 41.25
@@ -57,7 +58,7 @@ def test_settings_stand_clean_first_then_by_scope_and_level():
         {
             "dataset": None,
             "results": {"bbox": BBOX},
-            "setting": {"scope": "rpn", "cr": None, "weights": {"p5": 0.7, "p3": 0.3}},
+            "setting": Setting.parse("--restore origin:0.3,0.7 --scope rpn").to_json(),
         }
     )
     given.insert(0, result("rpn", 1, 1, 1, 1, 1))
@@ -69,8 +70,8 @@ def test_settings_stand_clean_first_then_by_scope_and_level():
         ("rpn", "1 1 1 1 max"),
         ("rpn", "8 8 8 8 8"),
         ("pyramid", "8 1 1 1 1"),
-        ("rpn", "4 bits"),
-        ("rpn", "send P3 P5, origin, P4 = 0.7 P5 + 0.3 P3"),
+        ("rpn", "4 bits P2"),
+        ("rpn", "send P3 P5, origin, P4 from P3 P5 0.3 0.7"),
     ]
 
 

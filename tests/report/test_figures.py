@@ -82,7 +82,7 @@ def test_the_named_methods_are_the_other_settings_and_one_ratio_on_all_levels():
         results[-1]["payload"]["total_bytes"] = bits * 1000
     figures, _ = draw(results)
     found = texts(figures["payload_pyramid"])
-    assert "1  all levels at 2" in found and "3  2 bits" in found
+    assert "1  all levels at 2" in found and "3  2 bits P2" in found
     assert "Pareto front (" in " ".join(found)
 
 
@@ -95,7 +95,7 @@ def test_many_methods_leave_room_for_those_on_the_front():
     (group,) = make_groups(results)
     known = [record for record in group.records if record.smaller]
     named = payload.choose_named(known, payload.pareto_front(group))
-    assert [record.label for record in named] == ["2 2 2 2 2", "rank 49"]
+    assert [record.label for record in named] == ["2 2 2 2 2", "rank 49 P2"]
 
 
 def test_equal_data_give_equal_bytes_and_names_are_no_formulas(tmp_path):

@@ -14,6 +14,7 @@ from detectron2_patch.settings.levels import LEVELS
 def result(number, **more):
     bbox = {"AP": number / 3, "APl": None if number % 2 else 1.0, "AP-a.b": 2.5}
     return {
+        "schema": 2,
         "args": {"grid": "1 2", "opts": []},
         "setting": {"cr": dict.fromkeys(LEVELS, number), "scope": "rpn"},
         "results": {"bbox": {**bbox, **more}},

@@ -19,8 +19,9 @@ from detectron2_patch.results import file as file_module
 from detectron2_patch.results import packing
 from detectron2_patch.results.file import check_folder, find_clean, load_results, write_result
 from detectron2_patch.results.identity import result_name
-from detectron2_patch.results.schema import make_result, make_setting
+from detectron2_patch.results.schema import make_result
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils import json_values as plain
 
 BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl": 1 / 3}
@@ -43,7 +44,7 @@ def make(
     )
     arguments = {
         "args": {"cr": ["1", "1", "1", "1", "4"], "config_file": None},
-        "setting": make_setting(dict(zip(LEVELS, cr)), scope),
+        "setting": Setting.of(dict(zip(LEVELS, cr)), scope),
         "results": {"bbox": BBOX},
         "payload": {"wire": False, "sent": {"p2": 1}},
         "dataset": dataset,
@@ -61,6 +62,7 @@ def make(
 def test_keys_of_a_result():
     result = make()
     assert list(result) == [
+        "schema",
         "args",
         "setting",
         "results",
@@ -90,7 +92,7 @@ def test_keys_of_a_result():
 def test_settings_are_written_one_way():
     expected = {"cr": {"p2": 1, "p3": 1, "p4": 1.5, "p5": 4, "p6": "max"}, "scope": "pyramid"}
     for cr in ({"p4": 1.5, "p5": 4.0, "p6": math.inf}, {"p6": "max", "p5": 4, "p4": 1.5, "p2": 1}):
-        setting = make_setting(cr, "pyramid")
+        setting = Setting.of(cr, "pyramid").to_json()
         assert json.dumps(setting) == json.dumps(expected)
 
 
@@ -104,7 +106,7 @@ def test_settings_are_written_one_way():
 )
 def test_settings_that_cannot_be(cr, scope, words):
     with pytest.raises(InputError, match=words):
-        make_setting(cr, scope)
+        Setting.of(cr, scope)
 
 
 def test_nan_and_infinity_become_null():

@@ -10,15 +10,16 @@ import pytest
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_results, write_result
-from detectron2_patch.results.schema import make_setting
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import Setting
 
 
 def make(scope="rpn"):
     """A result with every key, of this process's making."""
-    setting = make_setting({"p6": 4}, scope)
+    setting = Setting.of({"p6": 4}, scope).to_json()
     dataset = {"name": "d", "json": "d.json", "images": "d", "image_count": 1, "digest": "0"}
     return {
+        "schema": 2,
         "args": {},
         "setting": setting,
         "results": {"bbox": {"AP": 41.25, "APs": None}},
@@ -148,7 +149,9 @@ def test_origin_ratios_count_from_the_left(tmp_path, cr, expected):
 
 def test_origin_weights_of_p5_and_p3(tmp_path):
     setting = origin(tmp_path, [0.3, 0.7])["setting"]
-    assert setting == {"cr": None, "scope": "rpn", "weights": {"p5": 0.3, "p3": 0.7}}
+    assert Setting.from_json(setting) == Setting.parse(
+        "--send p3 p5 --restore origin:0.7,0.3 --scope rpn"
+    )
 
 
 REPLICATES = {

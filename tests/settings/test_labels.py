@@ -1,15 +1,15 @@
 import pytest
 from made_results import made
 
-from detectron2_patch.settings.labels import is_plain, setting_label
+from detectron2_patch.settings.setting import Setting
 
 P3_P5 = {"p2": None, "p3": 1, "p4": None, "p5": 1, "p6": None}
 FINER = {"p2": {"how": "finer", "from": ["p3"]}, "p6": {"how": "coarser", "from": ["p5"]}}
 
 
 def test_ratios_alone():
-    assert setting_label(made(1, 1, 1, 1, 1)["setting"]) == "clean"
-    assert setting_label(made(8, 1, 1.5, 1, "max")["setting"]) == "8 1 1.5 1 max"
+    assert Setting.from_json(made(1, 1, 1, 1, 1)["setting"]).label == "clean"
+    assert Setting.from_json(made(8, 1, 1.5, 1, "max")["setting"]).label == "8 1 1.5 1 max"
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ def test_ratios_alone():
     [
         (
             {"bits": dict.fromkeys(("p2", "p3"), 4), "range": {"p2": "channel", "p3": "channel"}},
-            "4 bits, range a channel",
+            "4 bits P2 P3, range a channel P2 P3",
         ),
         ({"bits": {"p2": 3, "p3": 4, "p4": 3}}, "3 bits P2 P4, 4 bits P3"),
-        ({"rank": {"p3": 16}}, "rank 16"),
+        ({"rank": {"p3": 16}}, "rank 16 P3"),
         (
             {
                 "cr": P3_P5,
@@ -82,11 +82,6 @@ def test_ratios_alone():
     ],
 )
 def test_other_methods(more, label):
-    setting = {**made(1, 1, 1, 1, 1)["setting"], **more}
-    assert setting_label(setting) == label
-    assert not is_plain(setting)
-
-
-def test_the_origins_own_files():
-    setting = {"cr": None, "scope": "rpn", "weights": {"p5": 0.7, "p3": 0.3}}
-    assert setting_label(setting) == "send P3 P5, origin, P4 = 0.7 P5 + 0.3 P3"
+    setting = Setting.from_json({**made(1, 1, 1, 1, 1)["setting"], **more})
+    assert setting.label == label
+    assert not setting.is_plain

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS, ratio_to_json
-from detectron2_patch.settings.parsing import FLAGS, parse_setting, setting_words
+from detectron2_patch.settings.parsing import parse_setting
 from detectron2_patch.settings.treatments import RANGES, Restored, Sent, all_levels
+from detectron2_patch.settings.words import FLAGS, treatment_words
 
 P3, P5 = ("p3", Sent()), ("p5", Sent())
 
@@ -96,13 +97,13 @@ def treatments(draw):
         each(st.sampled_from(["-", "1", "32"])),
         bits,
         None if set(ranges) == {"-"} else ranges,
-        lambda level, number: int(number),
+        rank_of=lambda level, number: int(number),
     )
 
 
 @given(treatments())
 def test_words_of_a_setting_make_that_setting(wanted):
-    assert parse_line(setting_words(wanted)) == wanted
+    assert parse_line(treatment_words(wanted)) == wanted
 
 
 @pytest.mark.parametrize(

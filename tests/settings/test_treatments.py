@@ -3,13 +3,12 @@ import math
 import pytest
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import (
     CLEAN,
     Restored,
     Sent,
     all_levels,
-    setting_from_json,
-    setting_to_json,
     sources_of,
 )
 
@@ -28,7 +27,7 @@ def test_levels_left_out_are_clean_and_unknown_levels_are_refused():
 
 def test_plain_ratios_say_nothing_else():
     """Results of plain ratios keep the form, and so the names, that they always had."""
-    assert setting_to_json(all_levels({"p3": math.inf, "p6": 1.5}), "rpn", "f" * 64) == {
+    assert Setting.of({"p3": math.inf, "p6": 1.5}, "rpn", "f" * 64).to_json() == {
         "cr": {"p2": 1, "p3": "max", "p4": 1, "p5": 1, "p6": 1.5},
         "scope": "rpn",
     }
@@ -44,7 +43,7 @@ def test_every_key_there_and_back():
         "p5": p5,
         "p6": Restored("subsample", (("p5", p5),)),
     }
-    setting = setting_to_json(treatments, "pyramid", "f" * 64)
+    setting = Setting.of(treatments, "pyramid", "f" * 64).to_json()
     assert setting == {
         "cr": {"p2": None, "p3": 2, "p4": None, "p5": 1, "p6": None},
         "scope": "pyramid",
@@ -59,7 +58,7 @@ def test_every_key_there_and_back():
         "range": {"p3": "fitted-channel", "p5": "level"},
         "fitted": "f" * 64,
     }
-    assert setting_from_json(setting) == treatments
+    assert Setting.from_json(setting) == Setting.of(treatments, "pyramid", "f" * 64)
 
 
 def test_a_level_restored_from_a_restored_one_names_all_its_sources():
@@ -84,4 +83,4 @@ def test_a_level_restored_from_a_restored_one_names_all_its_sources():
 )
 def test_what_is_no_setting_is_refused(broken):
     with pytest.raises(ValueError, match="setting"):
-        setting_from_json(broken)
+        Setting.from_json({"scope": "rpn", **broken})

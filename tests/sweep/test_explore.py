@@ -5,7 +5,8 @@ import itertools
 
 from detectron2_patch.analysis.search import Point, best
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.treatments import CLEAN, Sent, setting_to_json
+from detectron2_patch.settings.setting import Setting
+from detectron2_patch.settings.treatments import CLEAN, Sent
 from detectron2_patch.sweep.explore import Space, restore_with
 
 FULL = dict(zip(LEVELS, (4000, 1000, 250, 60, 15)))
@@ -23,11 +24,9 @@ def evaluate(treatments):
         nbytes[level] = FULL[level] * bits // 8
         lost.append(weight * (5.0 if bits == 0 else 2.0 ** (2 - bits)))
     drop = sum(lost) + 0.05 * lost[0] * lost[1]
-    setting = setting_to_json(dict(zip(LEVELS, treatments)), "pyramid")
+    setting = Setting(tuple(treatments))
     payload = {"bytes": nbytes, "sent": FULL, "side_bytes": {}}
-    return Point(
-        {"setting": setting, "payload": payload}, sum(nbytes.values()), 100 - drop, drop, drop, 1.0
-    )
+    return Point({"payload": payload}, sum(nbytes.values()), 100 - drop, drop, drop, 1.0, setting)
 
 
 def test_finds_what_trying_everything_finds():

@@ -8,14 +8,14 @@ import pytest
 from detectron2_patch import pipeline
 from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_results
-from detectron2_patch.results.schema import make_result, make_setting
+from detectron2_patch.results.schema import make_result
 from detectron2_patch.settings.grids import (
     Reduction,
     grid,
     one_at_a_time,
-    plain,
     with_scopes,
 )
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep import estimate, task
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.pending import locked
@@ -42,7 +42,7 @@ def make(engine, scenes, tmp_path):
 
         def describe(setting, results, payload, seconds):
             return constant(
-                setting=make_setting(setting.by_level(), setting.scope),
+                setting=setting,
                 results=results,
                 payload=payload,
                 seconds=seconds,
@@ -84,16 +84,13 @@ def test_equals_an_evaluation_a_setting(make, engine, scenes):
     done = sweeping.run(sweep)
     assert (done.written, done.skipped) == (12, 0)
     assert not list(sweep.folder.glob(".sweep-*")), "a finished sweep leaves no spool"
-    results = {
-        (plain(r["setting"]["cr"].values()), r["setting"]["scope"]): r
-        for r in load_results(sweep.folder)
-    }
+    results = {Setting.from_json(r["setting"]): r for r in load_results(sweep.folder)}
     assert len(results) == 12
     for setting in SETTINGS[::2]:
-        wanted = pipeline.evaluate(engine, scenes, setting.by_level(), setting.scope, 0)
+        wanted = pipeline.evaluate(engine, scenes, setting)
         found = results[setting]
         assert found["payload"] == wanted.payload
-        assert found["results"]["bbox"] == pytest.approx(wanted.results["bbox"], abs=0.01)
+        assert found["results"]["bbox"] == wanted.results["bbox"]
 
 
 def test_what_is_there_is_skipped(make):

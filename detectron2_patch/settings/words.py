@@ -1,0 +1,135 @@
+"""A setting as it stands on a command line: which flags it has, read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
+from detectron2_patch.settings.levels import LEVELS, ratio_to_json
+from detectron2_patch.settings.parsing import NONE
+from detectron2_patch.settings.registry import PYRAMID_FLAGS
+from detectron2_patch.settings.treatments import Restored, Sent, Treatment, is_sent
+
+# The flags of a setting and the arguments of parse_setting that they are.
+FLAGS = {
+    "--cr": "cr",
+    "--send": "send",
+    "--restore": "restore",
+    "--rank": "rank",
+    "--bits": "bits",
+    "--range": "range",
+    "--level-codec": "level_codec",
+    "--pyramid": "pyramid",
+    "--image": "image",
+}
+SCOPE = "--scope"
+SINGLE = ("--pyramid", "--image", *PYRAMID_FLAGS)  # flags of one word
+
+
+def all_flags() -> tuple[str, ...]:
+    """``FLAGS`` and those that stand for one codec of the pyramid, such as ``--frames``."""
+    return (*FLAGS, *PYRAMID_FLAGS)
+
+
+def arguments_of(given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str] | str]:
+    """The arguments of ``parse_setting`` that flags and their words are.
+
+    Raises:
+        InputError: two codecs of the pyramid, or other than one word of a flag that takes one.
+    """
+    found: dict[str, Sequence[str] | str] = {}
+    for flag, words in given.items():
+        if flag in SINGLE and len(words) != 1:
+            raise InputError(f"{flag} got {' '.join(words) or 'nothing'!r}; give one word")
+        if flag in PYRAMID_FLAGS or flag == "--pyramid":
+            if "pyramid" in found:
+                raise InputError(
+                    f"{flag} and another codec of the pyramid are given; leave one of them out"
+                )
+            name = PYRAMID_FLAGS.get(flag)
+            found["pyramid"] = words[0] if name is None else f"{name}:{words[0]}"
+        else:
+            found[FLAGS[flag]] = words[0] if flag in SINGLE else words
+    return found
+
+
+def split_flags(words: Iterable[str], first: str = "--cr") -> dict[str, list[str]]:
+    """Each flag's words, as on a command line; those before any flag are ``first``'s.
+
+    The ratios of ``--cr`` may have commas between them. ``--scope`` is a flag here, too.
+
+    Raises:
+        InputError: an unknown flag, or one that is given twice.
+    """
+    given: dict[str, list[str]] = {}
+    flag = first
+    for word in words:
+        if word.startswith("--"):
+            flag = word
+            if flag not in (*all_flags(), SCOPE):
+                raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(all_flags())}")
+            if flag in given:
+                raise InputError(f"{flag} is given twice; give it once")
+            given[flag] = []
+        else:
+            parts = word.split(",") if flag == "--cr" else [word]
+            given.setdefault(flag, []).extend(part for part in parts if part)
+    return given
+
+
+def treatment_words(treatments: Mapping[str, Treatment]) -> str:
+    """The words that these treatments are parsed from, as on a command line."""
+    first = next(iter(treatments.values()))
+    if isinstance(first, ImageCodec):
+        return f"--image {first.word}"
+    sent = {level: one for level, one in treatments.items() if is_sent(one)}
+    words = _ratios(sent)
+    if len(sent) < len(LEVELS):
+        words += ["--send", *sent, "--restore"]
+        words += [
+            f"{level}={_how_word(one)}"
+            for level, one in treatments.items()
+            if isinstance(one, Restored)
+        ]
+    for key in ("rank", "bits", "range"):
+        values = {level: getattr(one, key, "") or NONE for level, one in sent.items()}
+        words += _five(f"--{key}", values)
+    codecs = {
+        level: one.word if isinstance(one, LevelCodec) else NONE for level, one in sent.items()
+    }
+    words += _five("--level-codec", codecs)
+    whole = next((one for one in sent.values() if isinstance(one, PyramidCodec)), None)
+    if whole is not None:
+        words += _pyramid(whole)
+    return " ".join(words)
+
+
+def _ratios(sent: Mapping[str, Treatment]) -> list[str]:
+    ratios = [getattr(sent.get(level), "ratio", 1.0) for level in LEVELS]
+    plain = len(sent) == len(LEVELS) and all(isinstance(one, Sent) for one in sent.values())
+    if not plain and all(ratio == 1 for ratio in ratios):
+        return []
+    return ["--cr", *(str(ratio_to_json(ratio)) for ratio in ratios)]
+
+
+def _five(flag: str, values: Mapping[str, object]) -> list[str]:
+    """One word where all sent levels have it, else five; nothing where none has one."""
+    given = set(values.values())
+    if given <= {NONE}:
+        return []
+    if len(given) == 1:
+        return [flag, str(next(iter(given)))]
+    return [flag, *(str(values.get(level, NONE)) for level in LEVELS)]
+
+
+def _pyramid(codec: PyramidCodec) -> list[str]:
+    name, _, arguments = codec.word.partition(":")
+    flag = next((flag for flag, one in PYRAMID_FLAGS.items() if one == name), None)
+    return ["--pyramid", codec.word] if flag is None else [flag, arguments]
+
+
+def _how_word(one: Restored) -> str:
+    if one.weights:
+        return f"{one.how}:{','.join(f'{weight!r}' for weight in one.weights)}"
+    return one.how

@@ -60,6 +60,11 @@ class Codec(ABC):
         """As people read it, in tables and figures."""
         return self.word
 
+    @property
+    def family(self) -> str:
+        """The rate-distortion curve that it is a point of, of codecs that differ in rate alone."""
+        return self.name
+
     def to_json(self) -> dict[str, Any]:
         """All that tells it from another, under JSON's types."""
         return {"codec": self.name, "version": self.version, **asdict(self)}  # type: ignore[call-overload]

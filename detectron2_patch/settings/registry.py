@@ -70,6 +70,21 @@ class Registry(Generic[T]):
 
 
 LEVEL_CODECS: Registry = Registry("codec of a level", {})
-PYRAMID_CODECS: Registry = Registry("codec of the pyramid", {})
-IMAGE_CODECS: Registry = Registry("image codec", {})
+PYRAMID_CODECS: Registry = Registry(
+    "codec of the pyramid",
+    {
+        "frames": "codec.frames:Frames",
+    },
+)
+IMAGE_CODECS: Registry = Registry(
+    "image codec",
+    {
+        "jpeg": "codec.images.pillow:Jpeg",
+        "webp": "codec.images.pillow:Webp",
+        "avif": "codec.images.pillow:Avif",
+        "jxl": "codec.images.jxl:Jxl",
+        "hevc": "codec.images.video:Hevc",
+        "av1": "codec.images.video:Av1",
+    },
+)
 RESTORERS: Registry = Registry("restorer", {})

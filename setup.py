@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 REPORT = ["matplotlib>=3.7", "pandas>=2"]
 # image codecs and coded frames (--image, --frames), and Bjontegaard's deltas of their curves
-CODECS = ["av>=14", "bjontegaard>=1.3", "imagecodecs>=2024.9", "pillow>=11.3"]
+CODECS = ["av>=15", "bjontegaard>=1.3", "imagecodecs>=2024.9.22", "pillow>=11.3"]
 
 setup(
     name="detectron2-patch",

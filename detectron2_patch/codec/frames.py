@@ -18,8 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.codec.images.picture import require
-from detectron2_patch.codec.images.video import X265, decode_picture, encode_picture, versions
+from detectron2_patch.codec.images.video import (
+    X265,
+    decode_picture,
+    encode_picture,
+    need_encoder,
+    versions,
+)
 from detectron2_patch.codec.quantise import Range, check_map, measure_range, to_half
 from detectron2_patch.codec.varint import read_varint, varint
 from detectron2_patch.errors import InputError
@@ -139,7 +144,7 @@ class Frames(PyramidCodec):
         return cls(data["qp"], tuple(data["sent"]), tuple(data["ranks"]), data["range"])
 
     def check(self) -> None:
-        require("av", self.word)
+        need_encoder("libx265", self.word)
 
     def details(self) -> dict[str, Any]:
         effort = f"{PRESET}, tune psnr, intra, constant QP, grey, {BITS} bits"

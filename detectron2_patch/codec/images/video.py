@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from detectron2_patch.codec.images import ycbcr
-from detectron2_patch.codec.images.picture import LOSSLESS, Picture, pad, require
+from detectron2_patch.codec.images.picture import EXTRA, LOSSLESS, Picture, pad, require
+from detectron2_patch.errors import InputError
 
 # One picture, no threads (they change the bytes), no text about the encoder in the stream, and the
 # QP as it is given: without ipratio, x265 codes an intra picture three steps finer.
@@ -34,7 +35,7 @@ class _ByVideo(Picture):
         raise NotImplementedError
 
     def check(self) -> None:
-        require("av", self.word)
+        need_encoder(self.encoder_name, self.word)
 
     def compress(self, pixels: np.ndarray) -> bytes:
         pixels = pad(pixels, 2 if self.chroma == "420" else 1, self.shortest)
@@ -87,6 +88,17 @@ class Av1(_ByVideo):
     def encoder(self) -> dict[str, Any]:
         effort = "preset 4, intra, constant rate factor"
         return {"encoder": "SVT-AV1", "effort": effort, **versions(self.word)}
+
+
+def need_encoder(encoder: str, codec: str) -> None:
+    """Make sure that PyAV is there and its FFmpeg has an encoder.
+
+    Raises:
+        InputError: one is missing; says how to install it.
+    """
+    av = require("av", codec)
+    if encoder not in av.codecs_available:
+        raise InputError(f"{codec} needs {encoder}, which PyAV {av.__version__} lacks; {EXTRA}")
 
 
 def versions(codec: str) -> dict[str, str]:

@@ -180,6 +180,17 @@ def test_a_pillow_without_avif_says_so(monkeypatch):
         parse("avif:50").check()
 
 
+def test_a_pyav_without_the_encoder_says_so(monkeypatch):
+    import av
+
+    monkeypatch.setattr(av, "codecs_available", {"libx265"})
+    parse("hevc:30").check()
+    with pytest.raises(
+        InputError, match="av1:30 needs libsvtav1, which PyAV .* lacks; pip install"
+    ):
+        parse("av1:30").check()
+
+
 @pytest.mark.parametrize("word", ALL)
 def test_details_tell_encoder_and_effort(word):
     details = parse(f"{word}@0.5").details()

@@ -4,6 +4,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 REPORT = ["matplotlib>=3.7", "pandas>=2"]
+# image codecs and coded frames (--image, --frames), and Bjontegaard's deltas of their curves
+CODECS = ["av>=15", "bjontegaard>=1.3", "imagecodecs>=2024.9.22", "pillow>=11.3"]
 
 setup(
     name="detectron2-patch",
@@ -30,5 +32,9 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
     ],
-    extras_require={"report": REPORT, "test": ["hypothesis>=6.80", "pytest>=7.4", *REPORT]},
+    extras_require={
+        "codecs": CODECS,
+        "report": REPORT,
+        "test": ["hypothesis>=6.80", "pytest>=7.4", *REPORT, *CODECS],
+    },
 )

@@ -47,8 +47,6 @@ class Codec(ABC):
     def parse(cls, arguments: str) -> Any:
         """The codec of the arguments behind ``name:`` (empty where there are none).
 
-        A ``PyramidCodec`` has a ``parse`` with more arguments.
-
         Raises:
             InputError: arguments that it doesn't take; says which it does.
         """
@@ -62,6 +60,11 @@ class Codec(ABC):
     def label(self) -> str:
         """As people read it, in tables and figures."""
         return self.word
+
+    @property
+    def family(self) -> str:
+        """The rate-distortion curve that it is a point of, of codecs that differ in rate alone."""
+        return self.name
 
     def to_json(self) -> dict[str, Any]:
         """All that tells it from another, under JSON's types."""
@@ -113,21 +116,21 @@ class LevelCodec(Codec):
 class PyramidCodec(Codec):
     """Several levels to one string of bytes and back, each image by itself."""
 
-    @classmethod
-    @abstractmethod
-    def parse(  # type: ignore[override]
-        cls, arguments: str, levels: Sequence[str] | None, words: Mapping[str, Any]
-    ) -> Any:
-        """The codec of the arguments behind ``name:``.
+    def with_words(self, levels: Sequence[str] | None, words: Mapping[str, Any]) -> PyramidCodec:
+        """The codec that the other flags of a setting make of this one.
 
         Args:
             levels: what ``--send`` names; None where it isn't given.
-            words: what else is said of sent levels, only where it is: ``ratio``, ``rank`` and
-                ``range``, each level to value. What a codec can't do it refuses.
+            words: ``ratio``, ``rank`` and ``range``, each level to value, only where they are said.
 
         Raises:
-            InputError: what it doesn't take; says what it does.
+            InputError: what it can't do, here anything.
         """
+        if levels is not None or words:
+            raise InputError(
+                f"{self.word} says itself what it sends; leave --send, --cr, --rank and --range out"
+            )
+        return self
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -154,9 +154,8 @@ def _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of) -> dict[str,
         "rank": _each("--rank", rank, named, lambda level, w: _parse_rank(level, w, rank_of)),
         "range": _each("--range", range, named, lambda _, word: _parse_range(word)),
     }
-    codec: PyramidCodec = PYRAMID_CODECS.get(name).parse(
-        arguments, levels, {key: values for key, values in words.items() if values}
-    )
+    codec: PyramidCodec = PYRAMID_CODECS.get(name).parse(arguments)
+    codec = codec.with_words(levels, {key: values for key, values in words.items() if values})
     return restored(dict.fromkeys(codec.levels, codec), restore or ())
 
 

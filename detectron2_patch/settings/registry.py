@@ -69,8 +69,18 @@ class Registry:
 
 
 LEVEL_CODECS = Registry("codec of a level", {})
-PYRAMID_CODECS = Registry("codec of the pyramid", {})
-IMAGE_CODECS = Registry("image codec", {})
+PYRAMID_CODECS = Registry("codec of the pyramid", {"frames": "codec.frames:Frames"})
+IMAGE_CODECS = Registry(
+    "image codec",
+    {
+        "jpeg": "codec.images.pillow:Jpeg",
+        "webp": "codec.images.pillow:Webp",
+        "avif": "codec.images.pillow:Avif",
+        "jxl": "codec.images.jxl:Jxl",
+        "hevc": "codec.images.video:Hevc",
+        "av1": "codec.images.video:Av1",
+    },
+)
 RESTORERS = Registry(
     "restorer",
     {
@@ -82,4 +92,4 @@ RESTORERS = Registry(
     },
 )
 # The codecs of the pyramid that have an option of their own; others are --pyramid NAME:ARGUMENTS.
-PYRAMID_FLAGS: dict[str, str] = {}
+PYRAMID_FLAGS = {"--frames": "frames"}

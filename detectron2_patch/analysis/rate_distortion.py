@@ -1,0 +1,346 @@
+"""Rate and distortion: AP against bits per image pixel, a curve a family of settings.
+
+A family's curve is its monotone front: the points that no other of the family beats in both, so
+that more bits always give more AP. A measured curve needn't rise (a hundred images are a noisy
+measure, and AP saturates), and neither interpolation nor Bjontegaard's delta has a meaning where it
+falls. Between two points of the front the logarithm of the rate is linear in AP.
+
+Intervals come from the replicates that results hold (``evaluation.bootstrap``): replicate ``i``
+draws the same images in every result, so each has a front, and a delta, of its own. Rates are those
+of all images in every replicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation.box_matching import SIZES
+from detectron2_patch.evaluation.intervals import PERCENTILES, samples
+from detectron2_patch.results.identity import model_of
+from detectron2_patch.settings.codecs import codec_from_json
+from detectron2_patch.settings.labels import is_clean, is_plain
+from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS
+from detectron2_patch.settings.treatments import FIT
+
+LOSSES = (0.5, 1.0, 1.4, 5.0)  # percent of the clean metric
+METHODS = ("pchip", "akima")
+IMAGE, PYRAMID, LEVELS = KINDS = ("image", "pyramid", "levels")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One result on a curve.
+
+    Attributes:
+        rate: bits per image pixel.
+        values: (1 + B,) percent: the metric, then its replicates'.
+    """
+
+    rate: float
+    values: np.ndarray
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The settings that make one curve, by rising rate.
+
+    Attributes:
+        name: such as ``avif``, ``hevc/444@0.5``, ``frames``, ``levels`` (all that needs neither a
+            codec nor training) and its parts ``levels/bits``, ``levels/rank``, …
+        kind: ``image``, ``pyramid`` (a codec of it) or ``levels``.
+    """
+
+    name: str
+    kind: str
+    points: tuple[Point, ...]
+
+    @property
+    def rates(self) -> np.ndarray:
+        return np.array([point.rate for point in self.points])
+
+    @property
+    def values(self) -> np.ndarray:
+        """(n, 1 + B)."""
+        return np.array([point.values for point in self.points])
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All families of one detector on one dataset.
+
+    Attributes:
+        clean: (1 + B,) percent, of the clean pyramid.
+    """
+
+    metric: str
+    clean: np.ndarray
+    families: dict[str, Family]
+
+    def __getitem__(self, name: str) -> Family:
+        """A family.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self.families:
+            raise InputError(f"no results of {name!r}; choose one of {', '.join(self.families)}")
+        return self.families[name]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The rate at which a family reaches a metric.
+
+    Attributes:
+        value: bits per pixel; None: not reached.
+        low, high: of the 95 % interval; None: unknown, or, of ``high``, not reached.
+        at_most: its cheapest point is better than that already, so fewer bits may do.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    at_most: bool
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Bjontegaard's delta of a family against an anchor.
+
+    Attributes:
+        rate: percent more bits at the same metric, negative: fewer; ``low``, ``high``: its
+            95 % interval, None without replicates.
+        metric: points more of the metric at the same rate; None where no rates are shared.
+        shared: the range of the metric over which ``rate`` is the mean.
+        overlap: that range's share of the range of both.
+        resamples: how many replicates have a delta; the others' curves don't overlap.
+    """
+
+    rate: float
+    low: float | None
+    high: float | None
+    metric: float | None
+    shared: tuple[float, float]
+    overlap: float
+    resamples: int
+
+
+def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
+    """Results as families, each setting once (one with replicates before one without).
+
+    Settings of scope ``rpn`` send everything and have no rate.
+
+    Raises:
+        InputError: no clean result, no metric of it, or several models or datasets.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    clean, models = None, set()
+    for result in results:
+        if not result["dataset"] or (result["setting"].get("cr") is None and _is_origin(result)):
+            continue
+        models.add(model_of(result))
+        if is_clean(result["setting"]):
+            clean = result if clean is None or "bootstrap" in result else clean
+        elif rate_of(result) is not None and result["results"]["bbox"].get(metric) is not None:
+            key = str(sorted(result["setting"].items()))
+            if key not in found or "bootstrap" in result:
+                found[key] = result
+    if len(models) > 1:
+        raise InputError(f"results of {len(models)} models or datasets; give the results of one")
+    if clean is None or not clean["results"]["bbox"].get(metric):
+        raise InputError(
+            f"no result of the clean pyramid with a {metric} to lose; make it with "
+            "tools/train_net.py --scope pyramid, or choose another metric"
+        )
+    values = _values([clean, *found.values()], metric)
+    points: dict[tuple[str, str], list[Point]] = {}
+    for result, row in zip(found.values(), values[1:]):
+        for key in _families_of(result["setting"]):
+            points.setdefault(key, []).append(Point(rate_of(result), row, result))
+    families = {
+        name: Family(name, kind, tuple(sorted(those, key=lambda p: (p.rate, -p.values[0]))))
+        for (kind, name), those in sorted(points.items())
+    }
+    return Curves(metric, values[0], families)
+
+
+def rate_of(result: Mapping[str, Any]) -> float | None:
+    """Bits per image pixel that cross the wire; None where nothing is saved, or nothing told."""
+    payload = result["payload"] or {}
+    rate = payload.get("bits_per_pixel")
+    return rate if payload.get("wire", True) and type(rate) in (int, float) and rate > 0 else None
+
+
+def _is_origin(result: Mapping[str, Any]) -> bool:
+    return "weights" in result["setting"]
+
+
+def _values(results: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
+    """(n, 1 + B): AP50 and the like have no replicates."""
+    if metric in SIZES:
+        return samples(results, metric)
+    return np.array([[result["results"]["bbox"][metric]] for result in results], dtype=float)
+
+
+def _families_of(setting: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(kind, name) of the families that a setting is in."""
+    for kind, registry in ((IMAGE, IMAGE_CODECS), (PYRAMID, PYRAMID_CODECS)):
+        data = setting.get(kind)
+        if data:
+            known = data["codec"] in registry.names()
+            return [(kind, codec_from_json(registry, data).family if known else data["codec"])]
+    return [(LEVELS, LEVELS), (LEVELS, f"{LEVELS}/{_means(setting)}")]
+
+
+def _means(setting: Mapping[str, Any]) -> str:
+    """What saves bits: the most that a setting does of ratio, bits, rank, fitted restorers."""
+    if any(one["how"] == FIT for one in setting.get("restore", {}).values()):
+        return "fitted"
+    if setting.get("rank"):
+        return "rank"
+    if setting.get("bits"):
+        return "bits"
+    return "ratio" if is_plain(setting) else "sent"
+
+
+def front(rates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The monotone front of points (n,), (n,): rates and values that both rise strictly."""
+    order = np.lexsort((-values, rates))
+    rates, values = rates[order], values[order]
+    before = np.maximum.accumulate(np.concatenate([[-np.inf], values[:-1]]))
+    kept = values > before
+    return rates[kept], values[kept]
+
+
+def rate_at(rates: np.ndarray, values: np.ndarray, target: float) -> tuple[float, bool]:
+    """The rate at which a front reaches ``target``, and whether that is at most.
+
+    Infinite where it never does. Between two points the rate's logarithm is linear.
+    """
+    if not len(values) or target > values[-1]:
+        return np.inf, False
+    if target < values[0]:
+        return float(rates[0]), True
+    return float(np.exp(np.interp(target, values, np.log(rates)))), False
+
+
+def rate_at_loss(family: Family, clean: np.ndarray, loss: float) -> Rate:
+    """Bits per pixel at which a family loses ``loss`` percent of the clean metric."""
+    rates, values = family.rates, family.values
+    targets = clean * (1 - loss / 100)
+    found = [
+        rate_at(*front(rates, column), target)
+        for column, target in zip(values.T, targets)
+        if not np.isnan(column).any()
+    ]
+    (value, at_most), *replicates = found
+    low = high = None
+    if replicates:
+        spread = [one for one, _ in replicates]
+        low, high = np.percentile(spread, PERCENTILES, method="nearest").tolist()
+    return Rate(*(None if x is None or np.isinf(x) else x for x in (value, low, high)), at_most)
+
+
+def best_image(curves: Curves, loss: float = 1.0) -> Family:
+    """The family of image codecs that needs fewest bits at a loss; the best one if none gets there.
+
+    Raises:
+        InputError: there are no results of image codecs.
+    """
+    known = [family for family in curves.families.values() if family.kind == IMAGE]
+    if not known:
+        raise InputError(
+            "no results of image codecs to be the anchor; make some with --image, or name another"
+        )
+
+    def cost(family: Family) -> tuple[float, float]:
+        rate = rate_at_loss(family, curves.clean[:1], loss).value
+        return (np.inf if rate is None else rate), -family.values[:, 0].max()
+
+    return min(known, key=cost)
+
+
+def bjontegaard(anchor: Family, test: Family, method: str = METHODS[0]) -> Delta:
+    """Delta rate and delta metric of ``test`` against ``anchor``, over the range that both share.
+
+    Of the monotone fronts, by the package ``bjontegaard``.
+
+    Raises:
+        InputError: a front has less than two points, or no metric is shared; says which.
+    """
+    package = _package()
+    pairs = [_fronts(anchor, test, at) for at in range(anchor.values.shape[1])]
+    reason = _refusal(anchor.name, test.name, *pairs[0])
+    if reason:
+        raise InputError(reason)
+    (_, ours), (_, theirs) = pairs[0]
+    shared = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
+    whole = max(ours[-1], theirs[-1]) - min(ours[0], theirs[0])
+    replicates = np.array(
+        [
+            _delta(package.bd_rate, *pair, method)
+            for pair in pairs[1:]
+            if not _refusal(anchor.name, test.name, *pair)
+        ]
+    )
+    low = high = None
+    if len(replicates):
+        low, high = np.percentile(replicates, PERCENTILES).tolist()
+    return Delta(
+        _delta(package.bd_rate, *pairs[0], method),
+        low,
+        high,
+        _delta(package.bd_psnr, *pairs[0], method) if _share_rates(*pairs[0]) else None,
+        (float(shared[0]), float(shared[1])),
+        float((shared[1] - shared[0]) / whole),
+        len(replicates),
+    )
+
+
+Front = tuple[np.ndarray, np.ndarray]
+
+
+def _fronts(anchor: Family, test: Family, replicate: int) -> tuple[Front, Front]:
+    ours, theirs = (front(one.rates, one.values[:, replicate]) for one in (anchor, test))
+    return ours, theirs
+
+
+def _refusal(anchor: str, test: str, ours: Front, theirs: Front) -> str | None:
+    """Why two fronts have no delta."""
+    for name, (rates, _) in ((anchor, ours), (test, theirs)):
+        if len(rates) < 2:
+            return f"the front of {name} has {len(rates)} point; two are needed: add qualities"
+    (_, a), (_, b) = ours, theirs
+    if min(a[-1], b[-1]) <= max(a[0], b[0]):
+        return (
+            f"{anchor} lies between {a[0]:.2f} and {a[-1]:.2f} and {test} between {b[0]:.2f} and "
+            f"{b[-1]:.2f}: the curves don't overlap; add qualities between"
+        )
+    return None
+
+
+def _share_rates(ours: Front, theirs: Front) -> bool:
+    (a, _), (b, _) = ours, theirs
+    return min(a[-1], b[-1]) > max(a[0], b[0])
+
+
+def _delta(of: Any, ours: Front, theirs: Front, method: str) -> float:
+    delta = of(*ours, *theirs, method=method, require_matching_points=False, min_overlap=0)
+    return float(delta)
+
+
+def _package() -> Any:
+    try:
+        import bjontegaard
+    except ImportError as error:
+        raise InputError(
+            "Bjontegaard's delta needs the package bjontegaard; "
+            "pip install 'detectron2-patch[codecs]'"
+        ) from error
+    return bjontegaard

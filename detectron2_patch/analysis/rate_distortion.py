@@ -21,11 +21,11 @@ import numpy as np
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
 from detectron2_patch.evaluation.intervals import PERCENTILES, samples
-from detectron2_patch.results.identity import model_of
-from detectron2_patch.settings.codecs import codec_from_json
-from detectron2_patch.settings.labels import is_clean, is_plain
-from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS
-from detectron2_patch.settings.treatments import FIT
+from detectron2_patch.results.identity import check_one_model
+from detectron2_patch.settings.codecs import LevelCodec, PyramidCodec
+from detectron2_patch.settings.cost import bits_per_pixel
+from detectron2_patch.settings.setting import Setting
+from detectron2_patch.settings.treatments import FIT, Restored
 
 LOSSES = (0.5, 1.0, 1.4, 5.0)  # percent of the clean metric
 METHODS = ("pchip", "akima")
@@ -139,20 +139,17 @@ def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
     Raises:
         InputError: no clean result, no metric of it, or several models or datasets.
     """
-    found: dict[str, Mapping[str, Any]] = {}
-    clean, models = None, set()
-    for result in results:
-        if not result["dataset"] or (result["setting"].get("cr") is None and _is_origin(result)):
-            continue
-        models.add(model_of(result))
-        if is_clean(result["setting"]):
+    found: dict[Setting, Mapping[str, Any]] = {}
+    clean = None
+    known = [result for result in results if result["dataset"]]  # the origin's files say nothing
+    check_one_model(known)
+    for result in known:
+        setting = Setting.from_json(result["setting"])
+        if setting.is_clean:
             clean = result if clean is None or "bootstrap" in result else clean
         elif rate_of(result) is not None and result["results"]["bbox"].get(metric) is not None:
-            key = str(sorted(result["setting"].items()))
-            if key not in found or "bootstrap" in result:
-                found[key] = result
-    if len(models) > 1:
-        raise InputError(f"results of {len(models)} models or datasets; give the results of one")
+            if setting not in found or "bootstrap" in result:
+                found[setting] = result
     if clean is None or not clean["results"]["bbox"].get(metric):
         raise InputError(
             f"no result of the clean pyramid with a {metric} to lose; make it with "
@@ -160,8 +157,8 @@ def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
         )
     values = _values([clean, *found.values()], metric)
     points: dict[tuple[str, str], list[Point]] = {}
-    for result, row in zip(found.values(), values[1:]):
-        for key in _families_of(result["setting"]):
+    for (setting, result), row in zip(found.items(), values[1:]):
+        for key in _families_of(setting):
             points.setdefault(key, []).append(Point(rate_of(result), row, result))
     families = {
         name: Family(name, kind, tuple(sorted(those, key=lambda p: (p.rate, -p.values[0]))))
@@ -172,13 +169,7 @@ def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
 
 def rate_of(result: Mapping[str, Any]) -> float | None:
     """Bits per image pixel that cross the wire; None where nothing is saved, or nothing told."""
-    payload = result["payload"] or {}
-    rate = payload.get("bits_per_pixel")
-    return rate if payload.get("wire", True) and type(rate) in (int, float) and rate > 0 else None
-
-
-def _is_origin(result: Mapping[str, Any]) -> bool:
-    return "weights" in result["setting"]
+    return bits_per_pixel(result) or None
 
 
 def _values(results: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
@@ -188,25 +179,26 @@ def _values(results: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
     return np.array([[result["results"]["bbox"][metric]] for result in results], dtype=float)
 
 
-def _families_of(setting: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _families_of(setting: Setting) -> list[tuple[str, str]]:
     """(kind, name) of the families that a setting is in."""
-    for kind, registry in ((IMAGE, IMAGE_CODECS), (PYRAMID, PYRAMID_CODECS)):
-        data = setting.get(kind)
-        if data:
-            known = data["codec"] in registry.names()
-            return [(kind, codec_from_json(registry, data).family if known else data["codec"])]
+    if setting.image is not None:
+        return [(IMAGE, setting.image.family)]
+    for one in setting.treatments:
+        if isinstance(one, PyramidCodec):
+            return [(PYRAMID, one.family)]
+        if isinstance(one, LevelCodec):
+            return [(LEVELS, f"{LEVELS}/{one.family}")]
     return [(LEVELS, LEVELS), (LEVELS, f"{LEVELS}/{_means(setting)}")]
 
 
-def _means(setting: Mapping[str, Any]) -> str:
+def _means(setting: Setting) -> str:
     """What saves bits: the most that a setting does of ratio, bits, rank, fitted restorers."""
-    if any(one["how"] == FIT for one in setting.get("restore", {}).values()):
+    if any(isinstance(one, Restored) and one.how == FIT for one in setting.treatments):
         return "fitted"
-    if setting.get("rank"):
-        return "rank"
-    if setting.get("bits"):
-        return "bits"
-    return "ratio" if is_plain(setting) else "sent"
+    for means in ("rank", "bits"):
+        if any(getattr(one, means, 0) for one in setting.treatments):
+            return means
+    return "ratio" if setting.is_plain else "sent"
 
 
 def front(rates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

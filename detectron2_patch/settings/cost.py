@@ -60,8 +60,12 @@ def total_bytes(result: Mapping[str, Any]) -> int | None:
 
 def bits_per_pixel(result: Mapping[str, Any]) -> float | None:
     """Of the images as they are stored; None where it isn't known."""
-    cost, image = total_bytes(result), (result["payload"] or {}).get("image")
-    return None if cost is None or not image else 8 * cost / image["pixels"]
+    if result["setting"]["scope"] == "rpn":
+        return None
+    payload, cost = result["payload"] or {}, total_bytes(result)
+    if "bits_per_pixel" in payload or cost is None or not payload.get("image"):
+        return payload.get("bits_per_pixel")
+    return 8 * cost / payload["image"]["pixels"]
 
 
 def times_smaller(result: Mapping[str, Any], by: str = BYTES) -> float | None:

@@ -19,6 +19,7 @@ from detectron2_patch.analysis.rate_distortion import (
     rate_at_loss,
 )
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.setting import Setting
 
 # The example of the package's README (libx265 with two presets), and what it prints.
 RATE_ANCHOR, PSNR_ANCHOR = [9487.76, 4593.60, 2486.44, 1358.24], [40.037, 38.615, 36.845, 34.851]
@@ -40,6 +41,12 @@ def result(rate, ap, setting=None, replicates=None, wire=True, **more):
         sizes = dict.fromkeys(("AP", "APs", "APm", "APl"), list(replicates))
         one["bootstrap"] = {"replicates": len(replicates), "seed": 0, "bbox": sizes}
     return one
+
+
+def words(line):
+    """The keys of a result's setting."""
+    made = Setting.parse(line).to_json()
+    return {key: value for key, value in made.items() if key != "scope"}
 
 
 def avif(quality, **more):
@@ -184,26 +191,25 @@ def test_the_best_image_codec_is_the_anchor():
 
 
 def test_results_become_families():
-    everywhere = {"restore": {"p2": {"how": "fit", "from": ["p3"]}}}
     found = curves(
         [
             CLEAN,
             result(0.4, 69, avif(50)),
             result(0.7, 70, avif(65)),
             result(0.2, 66, avif(50, scale=0.5)),
-            result(9, 50, {"image": {"codec": "mine", "version": 1}}),
-            result(3, 68, {"bits": {"p2": 4}}),
-            result(2, 67, {"bits": {"p2": 4}, "rank": {"p2": 8}}),
-            result(1, 60, {**everywhere, "bits": {"p2": 4}}),
-            result(5, 40, {"send": ["p3"], "restore": {"p2": {"how": "coarser", "from": ["p3"]}}}),
-            result(None, 69.9, {"bits": {"p2": 8}}, wire=False),
+            result(9, 50, words("--frames hevc:30")),
+            result(3, 68, words("--bits 4 - - - -")),
+            result(2, 67, {**words("--bits 4 - - - -"), "rank": {"p2": 8}}),
+            result(1, 60, words("--send p3 --restore fit --bits 4")),
+            result(5, 40, words("--send p3")),
+            result(None, 69.9, words("--bits 8"), wire=False),
         ]
     )
     kinds = {name: (one.kind, len(one.points)) for name, one in found.families.items()}
     assert kinds == {
         "avif": ("image", 2),
         "avif@0.5": ("image", 1),
-        "mine": ("image", 1),
+        "frames": ("pyramid", 1),
         "levels": ("levels", 4),
         "levels/bits": ("levels", 1),
         "levels/rank": ("levels", 1),

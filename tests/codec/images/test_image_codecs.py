@@ -10,7 +10,7 @@ from detectron2_patch.codec.images import picture, pillow, video
 from detectron2_patch.codec.varint import varint
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.codecs import split_word
+from detectron2_patch.settings.codecs import parse_codec
 from detectron2_patch.settings.registry import IMAGE_CODECS
 
 pytest.importorskip("imagecodecs", reason="needs the extra codecs")
@@ -26,8 +26,7 @@ SIZES = [(1, 1), (1, 9), (7, 2), (15, 17), (33, 64), (50, 31)]
 
 
 def parse(word):
-    name, arguments = split_word(word)
-    return IMAGE_CODECS.get(name).parse(arguments)
+    return parse_codec(IMAGE_CODECS, word)
 
 
 def scene(height, width, seed=0):

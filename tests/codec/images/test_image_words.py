@@ -3,13 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.codecs import codec_from_json, split_word
+from detectron2_patch.settings.codecs import codec_from_json, parse_codec
 from detectron2_patch.settings.registry import IMAGE_CODECS
 
 
 def parse(word):
-    name, arguments = split_word(word)
-    return IMAGE_CODECS.get(name).parse(arguments)
+    return parse_codec(IMAGE_CODECS, word)
 
 
 @st.composite
@@ -68,7 +67,7 @@ def test_labels_and_families(word, label, family):
 @pytest.mark.parametrize(
     "word, says",
     [
-        ("bmp:1", "'bmp' is no image codec; choose one of jpeg, webp, avif, jxl, hevc, av1"),
+        ("bmp:1", "'bmp' is no image codec; choose one of: jpeg, webp, avif, jxl, hevc, av1"),
         ("jpeg:101", "quality 101 of jpeg; give a whole number from 1 to 100"),
         ("jpeg:0", "from 1 to 100"),
         ("jpeg:7.5", "whole number"),

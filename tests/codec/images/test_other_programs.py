@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detectron2_patch.codec.images.video import decode_picture
-from detectron2_patch.settings.codecs import split_word
+from detectron2_patch.settings.codecs import parse_codec
 from detectron2_patch.settings.registry import IMAGE_CODECS
 
 pytest.importorskip("imagecodecs", reason="needs the extra codecs")
@@ -40,8 +40,7 @@ def photograph():
 
 
 def parse(word):
-    name, arguments = split_word(word)
-    return IMAGE_CODECS.get(name).parse(arguments)
+    return parse_codec(IMAGE_CODECS, word)
 
 
 def program(name):

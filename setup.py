@@ -6,6 +6,8 @@ ROOT = Path(__file__).parent
 REPORT = ["matplotlib>=3.7", "pandas>=2"]
 # image codecs and coded frames (--image, --frames), and Bjontegaard's deltas of their curves
 CODECS = ["av>=15", "bjontegaard>=1.3", "imagecodecs>=2024.9.22", "pillow>=11.3"]
+TEST = ["hypothesis>=6.80", "pytest>=7.4", *REPORT, *CODECS]
+DEV = ["build>=1", "import-linter>=2", "mypy>=1.11", "ruff>=0.6"]
 
 setup(
     name="detectron2-patch",
@@ -13,28 +15,43 @@ setup(
     description="Which levels of a detector's feature pyramid matter, and how little to send",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The detectron2_patch authors",
     license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.10",
     packages=find_packages(include=["detectron2_patch", "detectron2_patch.*"]),
     package_data={
-        "detectron2_patch": ["config/defaults.yaml", "demo/model_final.pth", "report/assets/*"]
+        "detectron2_patch": [
+            "py.typed",
+            "config/defaults.yaml",
+            "demo/model_final.pth",
+            "report/assets/*",
+        ]
     },
     install_requires=[
         # no wheels for Linux on ARM, where only --bits is lost
         "constriction>=0.5; sys_platform != 'linux' or platform_machine == 'x86_64'",
+        "filelock>=3.12",
         "hotcoco>=1.3",
         "numpy>=1.24",
         "pillow>=9.4",
         "pycocotools>=2.0.7",
         "pyyaml>=6",
+        "tabulate>=0.9",
         "torch>=2.2",
         "torchvision>=0.17",
         "tqdm>=4.60",
         "yacs>=0.1.8",
     ],
-    extras_require={
-        "codecs": CODECS,
-        "report": REPORT,
-        "test": ["hypothesis>=6.80", "pytest>=7.4", *REPORT, *CODECS],
-    },
+    extras_require={"report": REPORT, "codecs": CODECS, "test": TEST, "dev": DEV},
 )

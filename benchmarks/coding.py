@@ -25,6 +25,7 @@ from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
+from detectron2_patch.utils.sampling import evenly
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ("p2", "p3", "p4", "p5")
@@ -107,7 +108,7 @@ def pyramids(
 ) -> tuple[list, list[dict[str, Tensor]]]:
     """``count`` images spread over a dataset, and their maps ``(C, h, w)`` by level."""
     dataset = load_dataset(name)
-    images = dataset.images[:: max(1, len(dataset.images) // count)][:count]
+    images = evenly(dataset.images, count)
     inputs = [engine.read(dataset.image_path(image)) for image in images]
     found = [engine.pyramid(engine.batch([image])) for image in inputs]
     return inputs, [{level: one[level][0].clone() for level in levels} for one in found]

@@ -21,6 +21,7 @@ from detectron2_patch.data.catalog import open_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
 from detectron2_patch.settings.parsing import parse_setting
+from detectron2_patch.utils.sampling import evenly
 
 CASES = [
     (["p3"], "p2"),
@@ -34,7 +35,7 @@ CASES = [
 
 def pyramids(engine, dataset, count):
     """Clean pyramids of ``count`` images, spread over the dataset."""
-    for image in dataset.images[:: max(1, len(dataset.images) // count)][:count]:
+    for image in evenly(dataset.images, count):
         with torch.inference_mode():
             yield engine.pyramid(engine.batch([engine.read(dataset.image_path(image))]))
 

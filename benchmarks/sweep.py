@@ -10,7 +10,6 @@ of one setting more, and peak memory, each from a process of its own.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import resource
 import statistics
@@ -34,6 +33,7 @@ from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep import run as sweeping
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.task import Sweep
+from detectron2_patch.utils.machine import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -93,7 +93,7 @@ def main() -> None:
     engine = TorchvisionEngine(cfg, args.device)
     engine.load_weights(WEIGHTS)
     print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
+        f"{platform.processor() or platform.machine()}, {usable_cores()} cores, "
         f"device {args.device}, torch {torch.__version__}, {len(dataset.images)} images"
     )
 

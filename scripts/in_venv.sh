@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 venv=.venv
 stamp=$venv/.installed
 
-if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then
+if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
     if ! "${PYTHON:-python3}" -m venv "$venv" >&2; then
         rm -rf "$venv"
         echo "error: ${PYTHON:-python3} can't make a virtual environment;" \
@@ -15,7 +15,7 @@ if [ ! -e "$stamp" ] || [ setup.py -nt "$stamp" ]; then
         exit 2
     fi
     echo "installing into $venv (torch is several GB, once)" >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test]' >&2
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[test,dev]' >&2
     touch "$stamp"
 fi
 PATH="$PWD/$venv/bin:$PATH"

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
+from degrading import degrade
 from torch import nn
 
 from detectron2_patch.codec.bitstream import unpack
-from detectron2_patch.codec.resample import degrade
 from detectron2_patch.codec.transmission import receive_pyramid, send_pyramid
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn

@@ -153,7 +153,7 @@ def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that runs a detector; the overrides end the line."""
+    """The flags of every command that runs a detector; see ``add_overrides``, too."""
     add = parser.add_argument
     add(
         "--config-file",
@@ -175,16 +175,20 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         metavar=("JSON", "IMAGES"),
         help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST",
     )
-    add(
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Overrides of the configuration; see ``parse_args``."""
+    parser.add_argument(
         "opts",
-        nargs=argparse.REMAINDER,
+        nargs="*",
         metavar="KEY VALUE",
         help="overrides of the configuration, last on the line",
     )
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that evaluates a detector on a dataset."""
+    """The flags of every command that evaluates a detector on a dataset; see ``add_overrides``."""
     add = parser.add_argument
     add(
         "--resume",
@@ -210,8 +214,24 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     add_model_flags(parser)
 
 
-def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[str]:
-    """Make ``--cr 1 1 1 1 4`` one argument, so that overrides at the end of the line stay apart.
+def add_results(
+    parser: argparse.ArgumentParser, help: str = "results: JSON, .json.gz, or folders of them"
+) -> None:
+    """The habit of every command that reads results: they are words, one or more."""
+    parser.add_argument("results", nargs="+", metavar="RESULTS", help=help)
+
+
+def read_results(paths: Sequence[str]) -> list[dict]:
+    """The results of all ``paths``, as ``load_results`` reads each."""
+    from detectron2_patch.results.file import load_results
+
+    return [result for path in paths for result in load_results(path)]
+
+
+def join_words(
+    argv: Sequence[str], flags: Sequence[str] = SETTING_FLAGS
+) -> tuple[list[str], list[str]]:
+    """The command line with ``--cr 1 1 1 1 4`` as one argument, and the overrides at its end.
 
     argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
     next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
@@ -226,28 +246,35 @@ def join_words(argv: list[str], flags: Sequence[str] = SETTING_FLAGS) -> list[st
                 words.append(rest.pop(0))
             word = f"{word}={' '.join(words)}"
         elif is_config_key(word):  # overrides are the last on the line, whatever they hold
-            return [*joined, word, *rest]
+            return joined, [word, *rest]
         joined.append(word)
-    return joined
+    return joined, []
 
 
 def is_config_key(word: str) -> bool:
-    """Whether a word of the command line starts the overrides."""
-    head, dot, _ = word.partition(".")
-    return head.isupper() and (
-        bool(dot) or head in {"SEED", "VERSION", "OUTPUT_DIR", "CUDNN_BENCHMARK", "VIS_PERIOD"}
-    )
+    """Whether a word of the command line starts the overrides: ``MODEL.WEIGHTS`` by its form, known
+    or not, and a word without a dot where it is one of the configuration's own keys."""
+    if not word.isupper():
+        return False
+    if "." in word:
+        return True
+    from detectron2_patch.config.defaults import default_values
+
+    return word in default_values()
 
 
 def parse_args(
     parser: argparse.ArgumentParser, line: list[str], flags: Sequence[str] = SETTING_FLAGS
 ) -> argparse.Namespace:
-    """The flags of a command line, the words of each of ``flags`` as one text.
+    """The flags of a command line, the words of each of ``flags`` as one text, and in ``opts`` the
+    overrides at its end.
 
-    An unknown flag would hide among the overrides at the end of the line, with all that follows.
+    An unknown flag would hide among the overrides, with all that follows.
     """
-    args = parser.parse_args(join_words(line, flags))
-    for word in args.opts:
+    words, overrides = join_words(line, flags)
+    args = parser.parse_intermixed_args(words)
+    args.opts = [*(getattr(args, "opts", None) or ()), *overrides]
+    for word in overrides:
         if word.startswith("--"):
             flag = word.partition("=")[0]
             known = any(flag in action.option_strings for action in parser._actions)
@@ -279,7 +306,10 @@ def start(
 
 
 def told(work: Callable[[], int | None]) -> int:
-    """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line."""
+    """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line.
+
+    What is logged meanwhile goes to stderr, of rank 0 all, of the others what is a warning.
+    """
     level = logging.INFO if distributed.rank() == 0 else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
     try:

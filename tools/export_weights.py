@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from detectron2_patch.errors import InputError
+from common import told
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,25 +15,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="a .pth or zoo .pkl file")
     parser.add_argument("output", help="the .pth to write")
     args = parser.parse_args(argv)
+    return told(lambda: run(args))
 
+
+def run(args: argparse.Namespace) -> None:
+    """Read, leave out, write."""
     import torch
 
     from detectron2_patch.utils.files import atomic_write
     from detectron2_patch.weights import read_checkpoint
 
-    try:
-        tensors = read_checkpoint(args.checkpoint)
-        model = {
-            name: tensor.contiguous()
-            for name, tensor in tensors.items()
-            if not name.endswith("num_batches_tracked")
-        }
-        with atomic_write(args.output) as file:
-            torch.save({"model": model}, file)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    tensors = read_checkpoint(args.checkpoint)
+    model = {
+        name: tensor.contiguous()
+        for name, tensor in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    with atomic_write(args.output) as file:
+        torch.save({"model": model}, file)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from common import add_model_flags, find_weights, parse_args, prepare_model, told
+from common import add_model_flags, add_overrides, find_weights, parse_args, prepare_model, told
 
 from detectron2_patch.errors import InputError
 
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
     add_model_flags(parser)
+    add_overrides(parser)
     return parser
 
 

@@ -18,7 +18,7 @@ import json
 import logging
 import sys
 
-from detectron2_patch.errors import InputError
+from common import add_results, read_results, told
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,32 +26,29 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("path", metavar="RESULTS", help="a folder of results, or a packed file")
+    add_results(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="write the numbers as JSON, too")
-    args = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    args = parser.parse_intermixed_args(argv)
+    return told(lambda: run(args))
 
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse, write where that is asked for, and print."""
     from detectron2_patch.analysis.key_levels import key_levels
     from detectron2_patch.analysis.tables import format_key_levels
-    from detectron2_patch.results.file import load_results
     from detectron2_patch.utils.files import atomic_write
 
-    try:
-        analysis = key_levels(load_results(args.path))
-        if args.output is not None:
-            text = json.dumps(analysis, indent=2, allow_nan=False) + "\n"
-            with atomic_write(args.output) as file:
-                file.write(text.encode("ascii"))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    analysis = key_levels(read_results(args.results))
+    if args.output is not None:
+        text = json.dumps(analysis, indent=2, allow_nan=False) + "\n"
+        with atomic_write(args.output) as file:
+            file.write(text.encode("ascii"))
     if not analysis["replicates"]:
         logging.warning(
             "no intervals: not every combination has replicates of the same draw; the "
             "same sweep with --bootstrap 1000 adds them"
         )
     print(format_key_levels(analysis))
-    return 0
 
 
 if __name__ == "__main__":

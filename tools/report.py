@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 
-from detectron2_patch.errors import InputError
+from common import add_results, told
 
 EPILOG = """\
 examples:
@@ -22,26 +21,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "results",
-        nargs="+",
-        metavar="RESULTS",
-        help="results and key-level analyses: JSON, .json.gz, or folders of them",
-    )
+    add_results(parser, "results and key-level analyses: JSON, .json.gz, or folders of them")
     parser.add_argument(
         "-o", "--output", default="report", metavar="DIR", help="where the report goes (report)"
     )
-    args = parser.parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
+    args = parser.parse_intermixed_args(argv)
+    return told(lambda: run(args))
 
+
+def run(args: argparse.Namespace) -> None:
+    """Make the report; print where it is."""
     from detectron2_patch.report.make import make_report
 
-    try:
-        print(make_report(args.results, args.output))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(make_report(args.results, args.output))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Find the smallest payload that loses no more than is allowed, and the Pareto front.
 
-Reads the results of --results-dir that are of scope pyramid; with --run, evaluates first what may
-be better, round after round, each one pass over the images.
+Reads RESULTS (left out: --results-dir) of scope pyramid; with --run, evaluates first what may be
+better, round after round, each one pass over the images, and takes overrides of the configuration,
+KEY VALUE, last on the line.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ import math
 import sys
 from dataclasses import replace
 
-from common import add_common_flags, need_fitted, open_fitted, parse_args, start
+from common import (
+    add_common_flags,
+    need_fitted,
+    open_fitted,
+    parse_args,
+    read_results,
+    start,
+)
 from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
 
 EPILOG = """\
 examples:
-  search.py --max-drop 1.4 --results-dir results/demo
-  search.py --max-drop-ap 1 --metric APs --by elements --csv front.csv
-  search.py --run --fitted demo.npz --max-drop 1.4 --results-dir found
-  search.py --run --candidates lines.txt --max-drop 1
+  search.py results/demo --max-drop 1.4
+  search.py results/demo --max-drop-ap 1 --metric APs --by elements --csv front.csv
+  search.py --run --results-dir found --fitted demo.npz --max-drop 1.4
+  search.py --run --results-dir found --candidates lines.txt --max-drop 1 MODEL.WEIGHTS FILE
 """
 LISTS = ("--restore",)
 METRICS = ("AP", "APs", "APm", "APl")
@@ -42,6 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
+    add(
+        "results",
+        nargs="*",
+        metavar="RESULTS",
+        help="results: JSON, .json.gz, or folders of them (--results-dir)",
+    )
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument(
         "--max-drop",
@@ -104,6 +118,15 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
         )
+    if args.opts and not args.run:
+        raise InputError(
+            f"{args.opts[0]} is for what is evaluated; give --run, too, or leave it out"
+        )
+    if args.results and args.run:
+        raise InputError(
+            f"{args.results[0]} is given with --run, which reads and writes the results of one "
+            "folder; name that with --results-dir, or leave --run out"
+        )
     words = (args.restore or "").split()
     if any("=" in word or word.startswith("origin") for word in words):
         raise InputError(
@@ -117,11 +140,10 @@ def run(args: argparse.Namespace) -> None:
     if args.run:
         evaluate(args)
 
-    from detectron2_patch.results.file import load_results
     from detectron2_patch.utils import distributed
 
     if distributed.rank() == 0:
-        report(args, load_results(args.results_dir))
+        report(args, read_results(args.results or [args.results_dir]))
 
 
 def candidates(args: argparse.Namespace, fitted) -> dict:
@@ -175,6 +197,7 @@ def evaluate(args: argparse.Namespace) -> None:
     settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"], sha)
     need_fitted((one for s in settings for one in s.treatments), fitted)
     task = open_sweep(args, settings, fitted)
+    check_folder_is_of(task)
 
     def sweep(settings, replicates=0):
         sweeping.run(replace(task, settings=settings, replicates=replicates))
@@ -205,6 +228,30 @@ def evaluate(args: argparse.Namespace) -> None:
             break
     if args.bootstrap is not None and best is not None:
         sweep([Setting(), best.setting], args.bootstrap)
+
+
+def check_folder_is_of(task) -> None:
+    """Make sure, before hours of work, that what is found can be compared with all that lies in
+    the folder.
+
+    Raises:
+        InputError: there are results of another model or dataset.
+    """
+    from detectron2_patch.results.file import load_results
+    from detectron2_patch.results.identity import model_of
+
+    if not task.folder.is_dir():
+        return
+    mine = model_of(task.blank(task.settings[0]))
+    # the origin's files say nothing of their dataset, and are left out of every search
+    others = [r for r in load_results(task.folder) if r["dataset"] and model_of(r) != mine]
+    if others:
+        other = others[0]
+        raise InputError(
+            f"{task.folder} holds {len(others)} results of other models or datasets, such as "
+            f"{other['dataset']['name']} with {other['weights']['path']} on {other['engine']}; "
+            "give a --results-dir of this one"
+        )
 
 
 def _best(args: argparse.Namespace, points: list):

@@ -12,6 +12,7 @@ from itertools import product
 from common import (
     SETTING_FLAGS,
     add_common_flags,
+    add_overrides,
     add_setting_flags,
     need_fitted,
     open_fitted,
@@ -119,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--dry-run", action="store_true", help="list the settings and stop")
     add_common_flags(parser)
+    add_overrides(parser)
     return parser
 
 

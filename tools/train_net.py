@@ -11,6 +11,7 @@ from pathlib import Path
 from common import (
     add_common_flags,
     add_image_flag,
+    add_overrides,
     add_setting_flags,
     check_fitted,
     describer,
@@ -76,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --train: the pyramid is degraded while training, too, as --cr and --scope say",
     )
     add_common_flags(parser)
+    add_overrides(parser)
     return parser
 
 

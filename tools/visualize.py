@@ -11,6 +11,7 @@ from pathlib import Path
 from common import (
     DEMO_CONFIG,
     SETTING_FLAGS,
+    add_overrides,
     add_setting_flags,
     check_fitted,
     choose_device,
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--classes", metavar="JSON", help="a COCO-format JSON that names the classes")
     add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
     add("--device", help="cpu, cuda …; left out: a GPU where there is one")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, last")
+    add_overrides(parser)
     return parser
 
 

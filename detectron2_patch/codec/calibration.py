@@ -11,6 +11,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import sha256
 from detectron2_patch.utils.progress import progress
+from detectron2_patch.utils.sampling import evenly
 from detectron2_patch.utils.versions import collect_versions
 
 
@@ -31,8 +32,7 @@ def calibrate(
     Raises:
         InputError: one of them is an image of ``test``, byte for byte.
     """
-    chosen = train.images[:: max(1, len(train.images) // count)][:count]
-    paths = [train.image_path(image) for image in chosen]
+    paths = [train.image_path(image) for image in evenly(train.images, count)]
     keys = [image_key(path) for path in paths]
     evaluated = {
         image_key(path): path

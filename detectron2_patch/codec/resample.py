@@ -14,8 +14,12 @@ def reduced_size(height: int, width: int, ratio: float) -> tuple[int, int]:
 
 
 def shrink(feature: Tensor, ratio: float) -> Tensor:
-    """``(N, C, H, W)`` -> ``(N, C, H // ratio, W // ratio)``, without antialiasing; ratio 1 returns
-    ``feature`` itself."""
+    """``(N, C, H, W)`` -> ``(N, C, H // ratio, W // ratio)``, bilinearly, in the origin's way:
+    without aligned corners or antialiasing.
+
+    Where the origin failed (``ratio > H``) the reduced size stays at 1; ``inf`` always reduces to
+    1x1. Ratio 1 returns ``feature`` itself.
+    """
     if ratio == 1:
         return feature
     return F.interpolate(feature, reduced_size(*feature.shape[-2:], ratio), mode="bilinear")
@@ -24,13 +28,3 @@ def shrink(feature: Tensor, ratio: float) -> Tensor:
 def stretch(small: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:
     """What ``shrink`` left, back at ``size``."""
     return small if ratio == 1 else F.interpolate(small, size, mode="bilinear")
-
-
-def degrade(feature: Tensor, ratio: float) -> Tensor:
-    """Shrink a map ``(N, C, H, W)`` by ``ratio`` and stretch it back, bilinearly.
-
-    The origin's arithmetic: ``interpolate`` without aligned corners or antialiasing, to
-    ``(H // ratio, W // ratio)`` and back. Where the origin failed (``ratio > H``) the reduced
-    size stays at 1; ``inf`` always reduces to 1x1. Ratio 1 returns ``feature`` itself.
-    """
-    return stretch(shrink(feature, ratio), ratio, feature.shape[-2:])

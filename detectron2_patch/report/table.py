@@ -31,7 +31,8 @@ def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """One dict a result, all with the same keys in the same order; None where nothing is known.
 
     ``p2`` … ``p6`` are ratios (inf: reduced to 1x1; None: not sent), ``AP`` … in percent,
-    ``drop_…`` points below the clean pyramid, ``bytes`` of the whole dataset on the wire, None
+    ``drop_…`` points below the clean pyramid, ``drop_AP_percent`` in percent of it (None where it
+    has 0), ``bytes`` of the whole dataset on the wire, None
     in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32.
     """
     classes = {key for group in groups for record in group.records for key in record.metrics}
@@ -45,7 +46,8 @@ def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _row(group: Group, record: Record) -> dict[str, Any]:
-    clean, drop = group.clean, group.drop(record)
+    drop = group.drop(record)
+    whole = group.clean and group.clean.metrics.get("AP")
     return {
         "dataset": group.dataset,
         "images": group.images,
@@ -62,7 +64,7 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "times_smaller": record.smaller,
         "bits_per_pixel": record.bits_per_pixel,
         **{f"drop_{metric}": group.drop(record, metric) for metric in METRICS},
-        "drop_AP_percent": 100 * drop / clean.metrics["AP"] if drop and clean else drop,
+        "drop_AP_percent": 100 * drop / whole if drop is not None and whole else None,
     }
 
 

@@ -63,8 +63,8 @@ def announce(sweep: Sweep, plan: Plan) -> None:
 def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     """Refuse a plan whose maps of one batch don't fit, before it takes the machine with it."""
     clean = sweep.engine.pyramid(sweep.engine.batch([loaded]))
-    kept = [level for level, _ in (*one_pass.read_by_box_head, *one_pass.sources)]
-    needed = sweep.batch_size * sum(4 * clean[level].numel() for level in kept)
+    kept = one_pass.kept()
+    needed = sweep.batch_size * sum(4 * clean[level].numel() for level, _ in kept)
     if one_pass.cuda:
         free, _ = torch.cuda.mem_get_info(clean[LEVELS[0]].device)
     else:

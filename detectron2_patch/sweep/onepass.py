@@ -28,7 +28,7 @@ from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.treatments import sources_of
+from detectron2_patch.settings.treatments import CLEAN, Treatment, sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import POOLED, Plan
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress
@@ -121,6 +121,12 @@ class OnePass:
             if setting.scope == "pyramid"
             for key in setting.by_level().items()
         }
+
+    def kept(self) -> set[tuple[str, Treatment]]:
+        """The (level, treatment) whose maps are in memory together while a batch is at work: the
+        clean ones, those the box head reads, and those that others are restored from."""
+        read = {(level, self.plan.treatments[level][t]) for level, t in self.read_by_box_head}
+        return {(level, CLEAN) for level in LEVELS} | read | self.sources
 
     def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
         """The detections of images of one padded size, as ``engine.read`` gives them, and counts

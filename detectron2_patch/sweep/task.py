@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.settings.setting import Setting
+from detectron2_patch.utils.machine import usable_cores
 
 CHUNK = 16  # images that are written, and after a kill repeated, together
 
@@ -41,7 +41,7 @@ class Sweep:
     describe: Describe
     folder: Path
     batch_size: int = 1
-    processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    processes: int = field(default_factory=usable_cores)
     readers: int = 1
     overwrite: bool = False
     fitted: Fitted | None = None

@@ -24,6 +24,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.utils.machine import usable_cores
 
 Item = TypeVar("Item")
 TIMEOUT = timedelta(minutes=30)  # detectron2's; a process that dies is noticed at once
@@ -180,7 +181,7 @@ def launch(
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what failed is said below
     # Each process would take every core.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     meeting = (
         {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
         if url == AUTO

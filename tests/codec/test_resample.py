@@ -3,10 +3,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from degrading import degrade
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectron2_patch.codec.resample import degrade, reduced_size
+from detectron2_patch.codec.resample import reduced_size
 
 sides = st.integers(1, 40)
 some_ratios = st.one_of(st.floats(1, 50), st.just(math.inf))

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from degrading import degrade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectron2_patch.codec.bitstream import HEADER_BYTES, unpack
 from detectron2_patch.codec.fitted import KIND, Fitted
 from detectron2_patch.codec.fitting import fit
-from detectron2_patch.codec.resample import degrade
 from detectron2_patch.codec.transmission import (
     Channel,
     level_sizes,

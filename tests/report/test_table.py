@@ -68,3 +68,12 @@ def test_without_pandas_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="pip install pandas"):
         read_table(tmp_path)
+
+
+def test_a_clean_pyramid_that_finds_nothing_has_no_percent_to_lose():
+    clean, damaged = made(1, 1, 1, 1, 1), made(2, 1, 1, 1, 1)
+    for one in (clean, damaged):
+        one["results"]["bbox"] = dict.fromkeys(one["results"]["bbox"], 0.0)
+    damaged["results"]["bbox"]["AP"] = 1.0  # by chance, more than the clean one
+    for row, points in zip(make_rows(make_groups([clean, damaged])), (0.0, -1.0)):
+        assert row["drop_AP"] == points and row["drop_AP_percent"] is None

@@ -13,12 +13,15 @@ from detectron2_patch.settings.grids import (
     Reduction,
     grid,
     one_at_a_time,
+    parse_list,
     with_scopes,
 )
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep import estimate, task
 from detectron2_patch.sweep import run as sweeping
+from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.pending import locked
+from detectron2_patch.sweep.plan import make_plan
 
 SETTINGS = with_scopes(one_at_a_time([Reduction(4.0)]), ["rpn", "pyramid"])
 
@@ -77,6 +80,23 @@ def test_more_maps_than_memory_are_refused_before_the_pass(make, monkeypatch):
     with pytest.raises(InputError, match="memory.*fewer settings"):
         sweeping.run(sweep)
     assert not list(sweep.folder.glob("*.json"))
+
+
+def test_the_memory_of_a_plan_counts_each_map_once(make, engine, monkeypatch):
+    """P3 is sent at 2 and P2, P4 are made of it: the box head reads all three, and P3 is kept as a
+    source, too; of P6 the RPN's list alone is kept."""
+    (one,) = parse_list(["--cr 1 2 1 1 1 --send p3 p5 --restore origin"])
+    sweep = make(settings=with_scopes([one], ["pyramid"]), batch_size=3)
+    one_pass = OnePass(engine, make_plan(sweep.settings))
+    loaded = engine.read(sweep.dataset.image_path(sweep.dataset.images[0]))
+    elements = {k: v.numel() for k, v in engine.pyramid(engine.batch([loaded])).items()}
+    clean = sum(elements.values())
+    needed = 3 * 4 * (clean + elements["p2"] + elements["p3"] + elements["p4"])
+    monkeypatch.setattr(estimate, "_free_memory", lambda: needed)
+    estimate._check_memory(sweep, one_pass, loaded)
+    monkeypatch.setattr(estimate, "_free_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match="8 treatments .*smaller --batch-size"):
+        estimate._check_memory(sweep, one_pass, loaded)
 
 
 def test_equals_an_evaluation_a_setting(make, engine, scenes):

@@ -131,3 +131,24 @@ def test_help_is_quick():
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert "matplotlib" not in done.stderr and " numpy" not in done.stderr
     print(f"{time.monotonic() - start:.2f} s")
+
+
+@pytest.mark.parametrize("scope", ["pyramid", "rpn"])
+def test_a_clean_pyramid_that_finds_nothing_is_reported(report, tmp_path, capsys, scope):
+    clean = made(1, 1, 1, 1, 1, scope=scope)
+    zero = dict.fromkeys(clean["results"]["bbox"], 0.0)
+    for one in (clean, made(2, 1, 1, 1, 1), made(1, 2, 1, 1, 1)):
+        write_result({**one, "results": {"bbox": zero}}, tmp_path / "results")
+    assert report.main([str(tmp_path / "results"), "-o", str(tmp_path / "r")]) == 0
+    assert (tmp_path / "r" / "index.html").exists()
+
+
+def test_settings_that_all_lose_much_are_drawn(report, tmp_path):
+    for one in (
+        made(1, 1, 1, 1, 1, scope="rpn"),
+        made("max", 1, 1, 1, 1),
+        made("max", "max", 1, 1, 1),
+    ):
+        write_result(one, tmp_path / "results")
+    assert report.main([str(tmp_path / "results"), "-o", str(tmp_path / "r")]) == 0
+    assert "figures/payload_pyramid.png" in files(tmp_path / "r")

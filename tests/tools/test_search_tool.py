@@ -82,3 +82,50 @@ def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, nam
     assert search.main(flags if "nowhere" in flags else command(*flags)) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and named in error
+
+
+def test_results_are_words_as_for_every_tool(search, capsys):
+    """Before the flags, behind them, or by ``--results-dir``: one answer."""
+    lines = [
+        ["results/demo/methods.json.gz", "--max-drop", "1.4"],
+        ["--max-drop", "1.4", "results/demo/methods.json.gz"],
+        ["--max-drop", "1.4", "--results-dir", "results/demo/methods.json.gz"],
+    ]
+    printed = []
+    for line in lines:
+        assert search.main(line) == 0
+        printed.append(capsys.readouterr().out)
+    assert "smallest within 1.4 %" in printed[0] and len(set(printed)) == 1
+    assert search.main(["results/demo/methods.json.gz", "results/bccd/methods.json.gz"]) == 2
+    assert "2 models or datasets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line, named",
+    [
+        (["results/demo", "SEED", "3"], "SEED"),
+        (["--run", "results/demo"], "--results-dir"),
+        (["results/demo", "--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(search, capsys, line, named):
+    try:
+        status = search.main(line)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_another_models_results_are_refused_before_the_first_sweep(
+    search, command, tiny, capsys, monkeypatch
+):
+    from detectron2_patch.sweep import run as sweeping
+
+    monkeypatch.setattr(sweeping, "run", lambda *_: pytest.fail("it swept"))
+    other = load_results("results/demo/methods.json.gz")[0]
+    (tiny / "results").mkdir()
+    (tiny / "results" / "other.json").write_text(json.dumps(other))
+    assert search.main(command("--run")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert str(tiny / "results") in error and "demo_val" in error and "--results-dir" in error

@@ -96,8 +96,9 @@ function showNumbers(row) {
     else if (value === null) change = "no such objects";
     else if (before === null) change = "no clean result";
     else if (points.cr[row] === CLEAN) change = "clean";
-    else if (before > 0) {
-      change = signed(value - before) + " (" + signed(100 * (value - before) / before) + "\u00a0%)";
+    else {
+      change = signed(value - before);
+      if (before > 0) change += " (" + signed(100 * (value - before) / before) + "\u00a0%)";
     }
     byId("value-" + metric).textContent = fixed(value);
     byId("change-" + metric).textContent = change;

@@ -52,7 +52,8 @@ def draw(group: Group) -> Figure | None:
     panels[0].invert_yaxis()
     panels[1].set_ylim(NEAR, min(low, 0) - 0.25)
     near = [record.smaller for record in known if group.drop(record) <= NEAR]
-    panels[1].set_xlim(min(near) / 1.15, max(near) * 1.25)
+    if near:
+        panels[1].set_xlim(min(near) / 1.15, max(near) * 1.25)
     for panel in panels:
         _plain_ticks(panel)
     handles, labels = panels[0].get_legend_handles_labels()

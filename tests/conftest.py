@@ -17,3 +17,51 @@ def photographs():
     if not folder.is_dir():
         pytest.skip("needs ../shared/datasets, real photographs beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """Five scenes of the demo."""
+    from detectron2_patch.data import demo
+    from detectron2_patch.data.coco import load_coco
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(demo, "IMAGES", {"val": 5})
+        return load_coco("scenes", *demo.ensure_demo("val", tmp_path_factory.mktemp("demo")))
+
+
+@pytest.fixture(scope="session")
+def engine():
+    from demo_engine import build
+
+    return build("torchvision")
+
+
+@pytest.fixture
+def make_sweep(engine, scenes, tmp_path):
+    """Makes a sweep of the scenes; any of its attributes can be given."""
+    from functools import partial
+
+    from detectron2_patch.results.schema import make_result
+    from detectron2_patch.sweep.task import Sweep
+
+    def make(versions=None, **fields):
+        describe = partial(
+            make_result,
+            args={"given": "here"},
+            dataset=scenes,
+            weights_path="w.pth",
+            weights_sha256="0",
+            config_digest="",
+            config_file=None,
+            engine="torchvision",
+            versions=versions or {"torch": "1", "device": "cpu"},
+        )
+
+        def by_name(setting, results, payload, seconds):
+            return describe(setting=setting, results=results, payload=payload, seconds=seconds)
+
+        given = {"folder": tmp_path / "results", "processes": 1, **fields}
+        return Sweep(**{"engine": engine, "dataset": scenes, "describe": by_name, **given})
+
+    return make

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
 from detectron2_patch.settings.levels import LEVELS, ratio_to_json
-from detectron2_patch.settings.parsing import NONE
+from detectron2_patch.settings.parsing import NONE, restored
 from detectron2_patch.settings.registry import PYRAMID_FLAGS
 from detectron2_patch.settings.treatments import Restored, Sent, Treatment, is_sent
 
@@ -84,25 +84,35 @@ def treatment_words(treatments: Mapping[str, Treatment]) -> str:
     if isinstance(first, ImageCodec):
         return f"--image {first.word}"
     sent = {level: one for level, one in treatments.items() if is_sent(one)}
+    whole = next((one for one in sent.values() if isinstance(one, PyramidCodec)), None)
+    if whole is not None:  # it says itself which levels it carries
+        return " ".join([*_restored(sent, treatments), *_pyramid(whole)])
     words = _ratios(sent)
     if len(sent) < len(LEVELS):
-        words += ["--send", *sent, "--restore"]
-        words += [
-            f"{level}={_how_word(one)}"
-            for level, one in treatments.items()
-            if isinstance(one, Restored)
-        ]
+        words += ["--send", *sent, *_restored(sent, treatments, always=True)]
     for key in ("rank", "bits", "range"):
         values = {level: getattr(one, key, "") or NONE for level, one in sent.items()}
         words += _five(f"--{key}", values)
     codecs = {
         level: one.word if isinstance(one, LevelCodec) else NONE for level, one in sent.items()
     }
-    words += _five("--level-codec", codecs)
-    whole = next((one for one in sent.values() if isinstance(one, PyramidCodec)), None)
-    if whole is not None:
-        words += _pyramid(whole)
-    return " ".join(words)
+    return " ".join([*words, *_five("--level-codec", codecs)])
+
+
+def _restored(
+    sent: Mapping[str, Treatment], treatments: Mapping[str, Treatment], always: bool = False
+) -> list[str]:
+    """``--restore``, where it says something that goes not without saying."""
+    if not always and restored(sent) == dict(treatments):
+        return []
+    return [
+        "--restore",
+        *(
+            f"{level}={_how_word(one)}"
+            for level, one in treatments.items()
+            if isinstance(one, Restored)
+        ),
+    ]
 
 
 def _ratios(sent: Mapping[str, Treatment]) -> list[str]:

@@ -8,7 +8,6 @@ import pytest
 from detectron2_patch import pipeline
 from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_results
-from detectron2_patch.results.schema import make_result
 from detectron2_patch.settings.grids import (
     Reduction,
     grid,
@@ -27,43 +26,9 @@ SETTINGS = with_scopes(one_at_a_time([Reduction(4.0)]), ["rpn", "pyramid"])
 
 
 @pytest.fixture
-def make(engine, scenes, tmp_path):
-    """A sweep of twelve settings; call it with fields to change."""
-
-    def make(versions=None, **fields):
-        constant = partial(
-            make_result,
-            args={"given": "here"},
-            dataset=scenes,
-            weights_path="w.pth",
-            weights_sha256="0",
-            config_digest="",
-            config_file=None,
-            engine="torchvision",
-            versions=versions or {"torch": "1", "device": "cpu"},
-        )
-
-        def describe(setting, results, payload, seconds):
-            return constant(
-                setting=setting,
-                results=results,
-                payload=payload,
-                seconds=seconds,
-            )
-
-        return task.Sweep(
-            **{
-                "engine": engine,
-                "dataset": scenes,
-                "settings": SETTINGS,
-                "describe": describe,
-                "folder": tmp_path / "results",
-                "processes": 1,
-                **fields,
-            }
-        )
-
-    return make
+def make(make_sweep):
+    """Makes a sweep of ``SETTINGS``."""
+    return partial(make_sweep, settings=SETTINGS)
 
 
 def stable(folder):

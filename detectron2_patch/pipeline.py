@@ -65,7 +65,8 @@ def detect_dataset(
         recoder: what becomes of each image before the detector sees it.
 
     Raises:
-        InputError: there are more processes than images.
+        InputError: there are more processes than images, or an image can't be read or isn't of the
+            size that the JSON says.
     """
     if distributed.world_size() > len(dataset.images):
         raise InputError(
@@ -73,7 +74,7 @@ def detect_dataset(
             f"{distributed.world_size()} processes; start at most one for each image"
         )
     images = distributed.share(dataset.images)
-    inputs = engine.read_all([dataset.image_path(image) for image in images], workers)
+    inputs = engine.read_dataset(dataset, images, workers)
     if recoder is not None:
         inputs = recoder(engine, inputs)
     shown = progress(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tabulate import tabulate
 
 from detectron2_patch.analysis.key_levels import PAIRS
 from detectron2_patch.analysis.search import find_points
@@ -55,12 +58,7 @@ def _percent(value: float | None) -> str:
 
 def _grid(rows: list[list[str]]) -> str:
     """Rows in Markdown, the first as the head."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
-        for row in rows
-    )
+    return tabulate(rows, headers="firstrow", tablefmt="github", disable_numparse=True)
 
 
 def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
@@ -92,21 +90,28 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
 
     How many times fewer bytes than P2 to P5 in fp32 it sends (scope ``pyramid``; scope ``rpn``
     sends everything), AP in each scope, and what it loses in percent with its 95 % interval.
+    Settings that differ in their fitted file alone are told apart by the start of its SHA-256.
 
     Raises:
         InputError: no clean result among them, or several models or datasets.
     """
     clean, points = find_points(results)
-    settings = [Setting.from_json(result["setting"]) for result in results]
-    of_rpn = {one: result for one, result in zip(settings, results) if one.scope == RPN}
+    of_rpn = {
+        Setting.from_json(one["setting"]): one
+        for one in results
+        if one["dataset"] and one["setting"]["scope"] == RPN  # the origin's files name none
+    }
+    labels = Counter(point.setting.label for point in points)
     rows = []
     for point in points[::-1]:
-        bbox = point.result["results"]["bbox"]
+        label, bbox = point.setting.label, point.result["results"]["bbox"]
+        if labels[label] > 1 and point.setting.fitted:
+            label += f" (fitted {point.setting.fitted[:8]})"
         rpn = None if point.setting.image else of_rpn.get(point.setting.in_scope(RPN))
         both = [rpn, point.result]
         rows.append(
             [
-                point.setting.label,
+                label,
                 f"{point.smaller:.1f}",
                 *(cell for one in both for cell in _ap_and_drop(one, clean)),
                 *("-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL[3:]),

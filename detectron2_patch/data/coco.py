@@ -106,6 +106,19 @@ def check_class_count(dataset: CocoDataset, num_classes: int) -> None:
         )
 
 
+def check_image_size(dataset: CocoDataset, image: dict[str, Any], size: tuple[int, int]) -> None:
+    """Refuse an image whose ``(height, width)``, turned upright by its EXIF tag, isn't that of the
+    JSON: its boxes would lie elsewhere. detectron2 reckons so, too."""
+    wanted = (image["height"], image["width"])
+    if tuple(size) != wanted:
+        shown, said = (f"{width} x {height}" for height, width in (size, wanted))
+        raise InputError(
+            f"image {dataset.image_path(image)} has {shown} pixels, turned upright, and "
+            f"{dataset.json_file} says width x height {said}; correct the JSON, or restore the "
+            "image that its boxes were drawn on"
+        )
+
+
 def training_boxes(dataset: CocoDataset, image: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The boxes to learn from: no crowds, clipped to the image, none that is empty then.
 

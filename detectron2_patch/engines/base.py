@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.structures import Proposals
@@ -74,6 +74,19 @@ class Engine(ABC):
     @abstractmethod
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         """``read`` of each path in order, ahead by ``workers`` threads or processes."""
+
+    def read_dataset(
+        self, dataset: CocoDataset, images: Sequence[dict[str, Any]], workers: int
+    ) -> Iterator[NetworkInput]:
+        """``read_all`` of some of the images of ``dataset``, each of the size that its JSON says.
+
+        Raises:
+            InputError: a file can't be read, or its size isn't the JSON's.
+        """
+        paths = [dataset.image_path(image) for image in images]
+        for image, one in zip(images, self.read_all(paths, workers)):
+            check_image_size(dataset, image, one.image_size)
+            yield one
 
     @abstractmethod
     def from_pixels(self, pixels: np.ndarray) -> NetworkInput:

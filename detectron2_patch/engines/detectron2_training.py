@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
+from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
@@ -33,7 +34,8 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
         resume: go on from the last checkpoint in ``OUTPUT_DIR``, where there is one.
 
     Raises:
-        InputError: the configuration can't be trained here, or the training diverged.
+        InputError: the configuration can't be trained here, or the training diverged, or an
+            image isn't of the size that the JSON says.
     """
     _check(cfg)
     cfg = cfg.clone()
@@ -48,6 +50,9 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     trainer.resume_or_load(resume=resume)
     try:
         trainer.train()
+    except SizeMismatchError as error:  # from a process of the data loader, with its traceback
+        reason = str(error).strip().splitlines()[-1].rpartition("SizeMismatchError: ")[2]
+        raise InputError(f"dataset {dataset.name}: {reason}") from error
     except FloatingPointError as error:
         raise InputError(
             f"training diverged at iteration {trainer.iter}; lower SOLVER.BASE_LR "

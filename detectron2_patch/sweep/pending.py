@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import has_replicates
 from detectron2_patch.results.file import load_results
@@ -28,28 +30,26 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it, or the folder can't be written.
     """
-    import fcntl
-
     if distributed.rank() > 0:
         yield
         return
-    path = folder / ".sweep.lock"
+    lock = FileLock(folder / ".sweep.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(
+            f"{folder} is in use by another sweep; wait for it, or give another --results-dir"
+        ) from error
     except OSError as error:
         raise InputError(
             f"cannot write to {folder}: {error.strerror or error}; choose a "
             "--results-dir that can be written"
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{folder} is in use by another sweep; wait for it, or give another --results-dir"
-            ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def identity(sweep: Sweep) -> str:

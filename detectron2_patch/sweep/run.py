@@ -158,10 +158,10 @@ def _detect(
     """The pass over the images: a spool file for each chunk that has none."""
     divisor = sweep.engine.model.backbone.size_divisibility
     missing = distributed.share([n for n in range(len(chunks)) if not spool.has(n)])
-    paths = [sweep.dataset.image_path(image) for number in missing for image in chunks[number]]
-    loaded = iter(sweep.engine.read_all(paths, sweep.readers)) if paths else iter(())
+    images = [image for number in missing for image in chunks[number]]
+    loaded = sweep.engine.read_dataset(sweep.dataset, images, sweep.readers)
     with progress(
-        total=len(paths), unit="image", desc="one pass", disable=distributed.rank() > 0
+        total=len(images), unit="image", desc="one pass", disable=distributed.rank() > 0
     ) as bar:
         for number in missing:
             with one_pass.timed("images"):

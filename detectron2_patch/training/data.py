@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectron2_patch.data.coco import CocoDataset, training_boxes
+from detectron2_patch.data.coco import CocoDataset, check_image_size, training_boxes
 from detectron2_patch.data.images import (
     load_ahead,
     network_size,
@@ -87,8 +87,13 @@ def _plan(cfg, images: list[dict], seed: int) -> Iterator[list[tuple[int, int]]]
 
 
 def load_sample(cfg, dataset: CocoDataset, image: dict, generator: np.random.Generator) -> Sample:
-    """Read, resize to a random training size, and flip one image and its boxes."""
+    """Read, resize to a random training size, and flip one image and its boxes.
+
+    Raises:
+        InputError: the file can't be read, or its size isn't the JSON's.
+    """
     pixels = read_image(dataset.image_path(image), cfg.INPUT.FORMAT)
+    check_image_size(dataset, image, pixels.shape[:2])
     boxes, classes = training_boxes(dataset, image)
     size = network_size(
         pixels.shape[:2], _shortest_side(cfg.INPUT, generator), cfg.INPUT.MAX_SIZE_TRAIN

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import cache_dir
 from detectron2_patch.weights.transfer import NETWORK_ERRORS, explain, transfer
@@ -105,12 +107,13 @@ def _detectron2_copy(address: str) -> list[Path]:
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
     """Hold the lock of ``path``. It goes with the process, so a kill leaves nothing locked."""
-    import fcntl  # missing on Windows, where paths still work
-
-    with open(path.with_name(f".{path.name}.lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for the process that is fetching %s", path.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        logger.info("waiting for the process that is fetching %s", path.name)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

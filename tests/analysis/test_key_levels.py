@@ -95,6 +95,12 @@ def test_shapley_values_are_the_mean_over_orders_and_add_up(aps):
     assert sum(found) == pytest.approx(aps[0] - aps[31], abs=1e-5)
 
 
+def cells(text):
+    """Of each row of the tables in a text."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
 def test_a_level_is_key_only_where_the_interval_says_so():
     sure = grid(additive, ("rpn",), replicates=400)
     unsure = [dict(one) for one in sure]
@@ -122,7 +128,7 @@ def test_a_size_that_no_object_has_is_unknown():
     unknown = {"value": None, "low": None, "high": None}
     assert analysis["scopes"]["rpn"]["APl"]["p2"]["shapley"] == unknown
     assert analysis["key"]["rpn"]["APl"] == []
-    assert "| APl       | P5    | -" in format_key_levels(analysis)
+    assert ["APl", "P5", "-"] in [row[:3] for row in cells(format_key_levels(analysis))]
 
 
 def test_one_scope_may_lend_the_other_its_clean_result():
@@ -167,6 +173,8 @@ def test_results_of_two_models_are_refused():
 def test_the_table_has_a_row_a_level_and_the_pairs():
     text = format_key_levels(key_levels(grid(additive, replicates=400)))
     assert "400 resamples" in text
-    assert "| APs           | P2    | 30.0 (30.0 to 30.0) |" in text
-    assert text.count("| key |") == 2 + 2 * 4 * 2  # two heads; P2 and P3 in each size and scope
-    assert "| APm       | P4+P5" in text and "P2+P3, P2+P6" in text
+    rows = cells(text)
+    assert ["APs", "P2", "30.0 (30.0 to 30.0)"] in [row[:3] for row in rows]
+    keys = [cell for row in rows for cell in row if cell == "key"]
+    assert len(keys) == 2 + 2 * 4 * 2  # two heads; P2 and P3 in each size and scope
+    assert ["APm", "P4+P5"] in [row[:2] for row in rows] and "P2+P3, P2+P6" in text

@@ -20,21 +20,21 @@ def test_change_leaves_out_what_has_no_value():
 def test_table():
     bbox = {**BBOX, "AP-a|b": 1.0, "AP-long name": None, "AP-d": 100.0}
     assert format_table({"bbox": bbox}).splitlines() == [
-        "| AP     | AP50   | AP75   | APs | APm    | APl   |",
-        "| ------ | ------ | ------ | --- | ------ | ----- |",
-        "| 41.250 | 60.000 | 44.000 | -   | 30.500 | 0.333 |",
+        "| AP     | AP50   | AP75   | APs   | APm    | APl   |",
+        "|--------|--------|--------|-------|--------|-------|",
+        "| 41.250 | 60.000 | 44.000 | -     | 30.500 | 0.333 |",
         "",
-        "| class | AP      | class | AP    | class     | AP |",
-        "| ----- | ------- | ----- | ----- | --------- | -- |",
-        "| cell  | 41.250  | a\\|b  | 1.000 | long name | -  |",
-        "| d     | 100.000 |       |       |           |    |",
+        "| class   | AP      | class   | AP    | class     | AP   |",
+        "|---------|---------|---------|-------|-----------|------|",
+        "| cell    | 41.250  | a\\|b    | 1.000 | long name | -    |",
+        "| d       | 100.000 |         |       |           |      |",
     ]
 
 
 def test_table_without_classes():
     assert (
         format_table({"bbox": {"AP": 1.0}}).splitlines()[2]
-        == "| 1.000 | -    | -    | -   | -   | -   |"
+        == "| 1.000 | -      | -      | -     | -     | -     |"
     )
 
 
@@ -105,6 +105,32 @@ def test_methods_show_both_scopes_of_a_setting_in_one_row():
         "40.0",
         "20.0 (19.6 to 20.0)",
     ]
+
+
+def test_methods_of_two_fitted_files_keep_to_their_own_rows():
+    """The label of both is the same: what joins the scopes is the setting."""
+
+    def one(ap, scope, fitted):
+        made = setting_result(ap, 1, scope)
+        made["setting"].update(rank=dict.fromkeys(made["setting"]["cr"], 8), fitted=fitted)
+        return made
+
+    first, second = "a" * 64, "b" * 64
+    table = format_methods(
+        [
+            setting_result(50.0, 1, "pyramid"),
+            one(40.0, "pyramid", first),
+            one(30.0, "pyramid", second),
+            one(45.0, "rpn", first),
+            one(35.0, "rpn", second),
+        ]
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in table.splitlines()[2:]]
+    assert {row[0]: (row[2], row[4]) for row in rows} == {
+        "rank 8 (fitted aaaaaaaa)": ("45.0", "40.0"),
+        "rank 8 (fitted bbbbbbbb)": ("35.0", "30.0"),
+        "clean": ("-", "50.0"),
+    }
 
 
 def setting_result(ap, ratio, scope):

@@ -228,3 +228,10 @@ def test_one_by_one_gives_the_same_replicates(make, monkeypatch):
         assert one["bootstrap"]["bbox"]["AP"] == pytest.approx(
             wanted[name]["bootstrap"]["bbox"]["AP"], abs=0.01
         )
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot write to .*--results-dir"):
+        with locked(tmp_path / "file" / "below"):
+            pytest.fail("it has no lock")

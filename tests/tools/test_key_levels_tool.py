@@ -21,7 +21,7 @@ def test_from_a_sweep_to_the_table(sweep, key_levels, command, tiny, capsys):
     capsys.readouterr()
     assert key_levels.main([str(tiny / "results"), "-o", str(output)]) == 0
     printed = capsys.readouterr().out
-    assert "20 resamples" in printed and "| scope pyramid |" in printed
+    assert "20 resamples" in printed and "| scope pyramid " in printed
     analysis = json.loads(output.read_text())
     assert analysis["replicates"] == 20 and set(analysis["scopes"]) == {"rpn", "pyramid"}
     assert key_levels.main([str(packed)]) == 0

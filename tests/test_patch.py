@@ -6,11 +6,14 @@ from degrading import degrade
 from torch import nn
 
 from detectron2_patch.codec.bitstream import unpack
+from detectron2_patch.codec.fitted import Fitted, backbone_digest
+from detectron2_patch.codec.fitting import fit
 from detectron2_patch.codec.transmission import receive_pyramid, send_pyramid
 from detectron2_patch.errors import InputError
-from detectron2_patch.patch import patch_rpn
+from detectron2_patch.patch import patch_pyramid, patch_rpn
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.parsing import parse_setting
+from detectron2_patch.settings.setting import Setting
 
 RATIOS = {"p2": 2.0, "p3": 4.0, "p4": 8.0, "p5": 4.0, "p6": 2.0}
 
@@ -163,3 +166,37 @@ def test_bits_in_scope_rpn_leave_the_box_head_clean_maps(model):
         model(images())
     assert same(model.roi_heads.saw, clean) and not same(model.proposal_generator.saw, clean)
     assert sum(patch.traffic.nbytes.values()) == 0
+
+
+def test_parts_that_were_fitted_to_another_detector_are_refused(model):
+    model.backbone.register_buffer("weight", torch.ones(3))
+    arrays = fit([{level: x[:1] for level, x in Backbone()(images()).items()}])
+    parts = Fitted({"backbone": backbone_digest(model)}, arrays, sha256="ab")
+    setting = Setting.parse("--send p2 p5 --restore fit", parts)
+    assert setting.fitted == "ab"
+    with patch_pyramid(model, setting, fitted=parts):
+        model(images())
+    other = Detector()
+    other.backbone.register_buffer("weight", torch.zeros(3))
+    for wrong, given, words in (
+        (other, parts, "another detector"),
+        (model, None, "--fitted FILE"),
+        (model, "parts.npz", "read_fitted"),
+        (model, Fitted(parts.meta, arrays, sha256="cd"), "the one that it names"),
+    ):
+        with pytest.raises(InputError, match=words):
+            with patch_pyramid(wrong, setting, fitted=given):
+                wrong(images())
+
+
+def test_the_two_ways_to_patch_differ_in_their_scope_alone(model):
+    for patch, scope in ((patch_rpn, "rpn"), (patch_pyramid, "pyramid")):
+        with patch(model, {"p6": "max"}) as done:
+            model(images())
+        assert done.setting == Setting.of({"p6": math.inf}, scope)
+        with patch(model, Setting(scope="pyramid")) as done:
+            model(images())
+        assert done.setting.scope == "pyramid"
+    for wrong in ("--cr 1 1 1 1 4", 4, ["p6", 4]):
+        with pytest.raises(InputError, match="no setting"):
+            patch_rpn(model, wrong).__enter__()

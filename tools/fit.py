@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     if args.images < 1:
         raise InputError(f"--images is {args.images}; give a whole number from 1 on")
 
-    from detectron2_patch.codec.calibration import calibrate
+    from detectron2_patch.codec.calibration import fit
     from detectron2_patch.codec.fitted import write_fitted
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.results.file import check_folder
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(args, cfg)
     engine.load_weights(weights)
-    fitted = calibrate(
+    fitted = fit(
         engine, weights, train, test, args.images, cfg.DATALOADER.NUM_WORKERS, args.kernel, sends
     )
     write_fitted(fitted, args.output)

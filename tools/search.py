@@ -285,9 +285,17 @@ def report(args: argparse.Namespace, results: list) -> None:
         print(
             f"\nsmallest within {allowed} {args.metric}: {found.smaller:.1f} times fewer "
             f"{args.by} than P2 to P5{' in fp32' if args.by == 'bytes' else ''}, "
-            f"{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
+            f"{rate(found)}{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
             f"--scope pyramid {found.words}{_with_fitted(found)}"
         )
+
+
+def rate(point) -> str:
+    """Bits per image pixel, where they are known."""
+    from detectron2_patch.settings.cost import bits_per_pixel
+
+    found = bits_per_pixel(point.result)
+    return "" if found is None else f"{found:.3g} bits per pixel, "
 
 
 def _with_fitted(point) -> str:

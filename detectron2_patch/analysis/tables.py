@@ -12,6 +12,7 @@ from detectron2_patch.analysis.key_levels import PAIRS
 from detectron2_patch.analysis.search import find_points
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.evaluation.intervals import drop_interval
+from detectron2_patch.settings.cost import bits_per_pixel
 from detectron2_patch.settings.labels import label_of
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 
@@ -88,8 +89,9 @@ def _order(setting: Setting) -> tuple:
 def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
     """One row a setting, both scopes side by side, what sends least last.
 
-    How many times fewer bytes than P2 to P5 in fp32 it sends (scope ``pyramid``; scope ``rpn``
-    sends everything), AP in each scope, and what it loses in percent with its 95 % interval.
+    Its bits per image pixel and how many times fewer bytes than P2 to P5 in fp32 that is (scope
+    ``pyramid``; scope ``rpn`` sends everything), AP in each scope, and what it loses in percent
+    with its 95 % interval.
     Settings that differ in their fitted file alone are told apart by the start of its SHA-256.
 
     Raises:
@@ -112,6 +114,7 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
         rows.append(
             [
                 label,
+                _rate(bits_per_pixel(point.result)),
                 f"{point.smaller:.1f}",
                 *(cell for one in both for cell in _ap_and_drop(one, clean)),
                 *("-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL[3:]),
@@ -119,10 +122,24 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
         )
     return _grid(
         [
-            ["sent", "times smaller", "AP, rpn", "drop %", "AP, pyramid", "drop %", *OVERALL[3:]],
+            [
+                "sent",
+                "bits per pixel",
+                "times smaller",
+                "AP, rpn",
+                "drop %",
+                "AP, pyramid",
+                "drop %",
+                *OVERALL[3:],
+            ],
             *rows,
         ]
     )
+
+
+def _rate(value: float | None) -> str:
+    """Bits per pixel to three digits."""
+    return "-" if value is None else f"{value:#.3g}".rstrip(".")
 
 
 def _ap_and_drop(result: Mapping[str, Any] | None, clean: Mapping[str, Any]) -> list[str]:
@@ -189,9 +206,10 @@ def _loss(loss: Mapping[str, float | None]) -> str:
 
 def format_front(rows: Sequence[Mapping[str, Any]], metric: str, by: str) -> str:
     """The front as ``search.row`` tells its points, the cheapest first."""
-    head = [f"times fewer {by}", metric, "drop %", "95 %", "setting"]
+    head = ["bits per pixel", f"times fewer {by}", metric, "drop %", "95 %", "setting"]
     lines = [
         [
+            _rate(row["bits_per_pixel"]),
             f"{row['times_smaller']:.1f}",
             f"{row[metric]:.1f}",
             f"{row['drop_percent']:.2f}",

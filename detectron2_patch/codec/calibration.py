@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2_patch.codec.fitted import KIND, Fitted, backbone_digest, image_key, map_config
-from detectron2_patch.codec.fitting import fit
+from detectron2_patch.codec.fitting import fit as fit_arrays
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import sha256
@@ -15,13 +15,13 @@ from detectron2_patch.utils.sampling import evenly
 from detectron2_patch.utils.versions import collect_versions
 
 
-def calibrate(
+def fit(
     engine,
     weights: Path,
     train: CocoDataset,
     test: CocoDataset,
-    count: int,
-    workers: int,
+    count: int = 200,
+    workers: int = 0,
     kernel: int = 3,
     sends: Sequence[tuple[str, ...]] | None = None,
 ) -> Fitted:
@@ -62,4 +62,4 @@ def calibrate(
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }
-    return Fitted(meta, fit(pyramids(), kernel, sends))
+    return Fitted(meta, fit_arrays(pyramids(), kernel, sends))

@@ -97,8 +97,9 @@ def test_methods_show_both_scopes_of_a_setting_in_one_row():
     )
     clean, halved = table.splitlines()[2:]
     assert clean.split("|")[1].strip() == "clean" and " 50.0 " in clean
-    assert [cell.strip() for cell in halved.split("|")[1:7]] == [
+    assert [cell.strip() for cell in halved.split("|")[1:8]] == [
         "2 2 2 2 2",
+        "-",
         "40.0",
         "45.0",
         "10.0 (9.8 to 10.0)",
@@ -125,8 +126,8 @@ def test_methods_of_two_fitted_files_keep_to_their_own_rows():
             one(35.0, "rpn", second),
         ]
     )
-    rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in table.splitlines()[2:]]
-    assert {row[0]: (row[2], row[4]) for row in rows} == {
+    rows = [[cell.strip() for cell in line.split("|")[1:7]] for line in table.splitlines()[2:]]
+    assert {row[0]: (row[3], row[5]) for row in rows} == {
         "rank 8 (fitted aaaaaaaa)": ("45.0", "40.0"),
         "rank 8 (fitted bbbbbbbb)": ("35.0", "30.0"),
         "clean": ("-", "50.0"),

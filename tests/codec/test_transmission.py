@@ -6,6 +6,7 @@ from degrading import degrade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectron2_patch.codec import bitstream
 from detectron2_patch.codec.bitstream import HEADER_BYTES, unpack
 from detectron2_patch.codec.fitted import KIND, Fitted
 from detectron2_patch.codec.fitting import fit
@@ -144,3 +145,26 @@ def test_side_information_counts_what_a_receiver_needs(fitted):
         "ranges": 2 * 4 * 2 * 2,
         "restorer": 2 * 4 * CHANNELS * (2 * CHANNELS * 9 + 1),  # P2 and P4; P6 is a subsample
     }
+
+
+def test_plain_ratios_are_sent_as_the_patch_takes_them():
+    clean, size = pyramid_of((64, 96)), (64, 96)
+    data = send_pyramid(clean, {"p2": 2, "p6": float("inf")}, size)
+    received = receive_pyramid(data, {"p2": 2.0, "p6": float("inf")})
+    assert torch.equal(received["p2"], degrade(clean["p2"][None], 2.0)[0])
+    assert torch.equal(received["p3"], clean["p3"])
+
+
+def test_raw_maps_of_any_size_cross_the_wire_and_coded_ones_have_a_limit(monkeypatch):
+    clean, size = pyramid_of((64, 96)), (64, 96)
+    monkeypatch.setattr(bitstream, "MAX_ELEMENTS", 100)
+    received = receive_pyramid(send_pyramid(clean, {}, size), {})
+    assert all(torch.equal(received[level], clean[level]) for level in LEVELS)
+    coded = parse_setting(bits=[4])
+    batch = {level: x[None] for level, x in clean.items()}
+    for attempt in (
+        lambda: send_pyramid(clean, coded, size),
+        lambda: Channel(batch).map("p2", coded["p2"]),
+    ):
+        with pytest.raises(InputError, match="at most 100 values"):
+            attempt()

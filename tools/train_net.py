@@ -162,14 +162,15 @@ def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
 
 def report(result: dict, folder: str) -> None:
     """Write the JSON; print the AP table to stdout, and what the clean pyramid had."""
-    from detectron2_patch.analysis.tables import format_change, format_table
+    from detectron2_patch.analysis.tables import format_change, format_sent, format_table
     from detectron2_patch.results.file import find_clean, write_result
 
     path = write_result(result, folder)
     print(format_table(result["results"]))
+    print(f"\n{format_sent(result)}")
     clean = find_clean(result, folder)
     if clean is not None:
-        print(f"\n{format_change(result['results'], clean['results'])}")
+        print(format_change(result["results"], clean["results"]))
     logger.info("wrote %s", path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from detectron2_patch.analysis.key_levels import PAIRS
 from detectron2_patch.analysis.search import find_points
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.evaluation.intervals import drop_interval
-from detectron2_patch.settings.cost import bits_per_pixel
+from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
 from detectron2_patch.settings.labels import label_of
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 
@@ -25,6 +26,19 @@ def format_change(results: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
         if results["bbox"].get(key) is not None and clean["bbox"].get(key) is not None
     ]
     return "against the clean pyramid: " + ", ".join(changes)
+
+
+def format_sent(result: Mapping[str, Any]) -> str:
+    """One line: what crosses the wire."""
+    cost = total_bytes(result)
+    if cost is None:
+        return "sent: everything (in scope rpn the box head reads clean maps, so nothing is saved)"
+    smaller = times_smaller(result)
+    return (
+        f"sent: {cost / result['dataset']['image_count']:,.0f} bytes an image, "
+        f"{_rate(bits_per_pixel(result))} bits per pixel, "
+        f"{smaller or math.nan:,.1f} times fewer than P2 to P5 in fp32"
+    )
 
 
 def format_table(results: Mapping[str, Mapping[str, float | None]]) -> str:

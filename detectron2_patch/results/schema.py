@@ -1,7 +1,8 @@
 """What a result holds: made from plain values, checked when it is read.
 
 A result is a plain dict: schema, args, setting, results, payload, dataset, weights, config,
-engine, versions, seconds, and bootstrap where a sweep was asked for it.
+engine, versions, seconds, codecs (encoders, their effort and versions) where some were used, and
+bootstrap where a sweep was asked for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.evaluation.box_matching import SIZES
+from detectron2_patch.settings.codecs import Codec
 from detectron2_patch.settings.cost import with_cost
 from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
 from detectron2_patch.settings.parsing import parse_setting
@@ -81,6 +83,9 @@ def make_result(
         "versions": collect_versions(engine=engine) if versions is None else versions,
         "seconds": seconds,
     }
+    told = {one.word: one.details() for one in setting.treatments if isinstance(one, Codec)}
+    if any(told.values()):
+        result["codecs"] = told
     return json_value(result)
 
 

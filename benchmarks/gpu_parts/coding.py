@@ -11,7 +11,7 @@ from gpu_parts.bench import Bench
 from gpu_parts.configs import R50
 from gpu_parts.data import the_photographs
 from gpu_parts.detectors import random_detector
-from gpu_parts.project import parse_setting
+from gpu_parts.project import Setting
 from gpu_parts.timing import forget_peak, peak_mib, timed
 
 SEND = ("p3", "p5")
@@ -30,13 +30,13 @@ def run(bench: Bench) -> None:
             _code(bench, words, pyramid, tuple(batch.tensor.shape[-2:]), fitted)
 
 
-def codings(rank: int) -> list[dict[str, list[str]]]:
-    """What is sent, as ``parse_setting`` takes it."""
+def codings(rank: int) -> list[str]:
+    """What is sent, in the words of a setting."""
     return [
-        {"bits": ["4"]},
-        {"bits": ["2"], "range": ["channel"]},
-        {"rank": [str(rank)], "bits": ["5"]},
-        {"send": list(SEND), "restore": ["fit"], "bits": ["4"]},
+        "--bits 4",
+        "--bits 2 --range channel",
+        f"--rank {rank} --bits 5",
+        f"--send {' '.join(SEND)} --restore fit --bits 4",
     ]
 
 
@@ -61,20 +61,19 @@ def _row(bench: Bench, what: str, channels: int, **figures) -> None:
     bench.row(what=what, channels=channels, **{name: figures.get(name) for name in columns})
 
 
-def _code(bench: Bench, words: dict, pyramid: dict, size: tuple[int, int], fitted: Fitted) -> None:
+def _code(bench: Bench, words: str, pyramid: dict, size: tuple[int, int], fitted: Fitted) -> None:
     """One coding of one image's pyramid ``(1, C, h, w)``: what it takes, and that what is decoded
     is what a sweep has without decoding."""
-    treatments = parse_setting(**words, rank_of=fitted.rank_of)
+    treatments = Setting.parse(words, fitted).by_level()
     maps = {level: x[0] for level, x in pyramid.items()}
     forget_peak(bench.device)
     encoding, data = timed(lambda: send_pyramid(maps, treatments, size, fitted), bench.device)
     decoding, received = timed(
         lambda: receive_pyramid(data, treatments, fitted, bench.device), bench.device
     )
-    what = " ".join(f"--{name} {' '.join(given)}" for name, given in words.items())
     _row(
         bench,
-        what,
+        words,
         len(maps["p2"]),
         encode_seconds=encoding,
         decode_seconds=decoding,
@@ -87,4 +86,4 @@ def _code(bench: Bench, words: dict, pyramid: dict, size: tuple[int, int], fitte
         (channel.map(level, treatments[level])[0] - received[level]).abs().max().item()
         for level in received
     )
-    bench.check(f"decoded as one pass has it, {what}", gap, gap == 0)
+    bench.check(f"decoded as one pass has it, {words}", gap, gap == 0)

@@ -10,13 +10,14 @@ from gpu_parts.bench import Bench
 from gpu_parts.detectors import demo_detector
 from gpu_parts.images import scenes
 from gpu_parts.project import (
+    SCOPES,
     OnePass,
+    Setting,
     all_settings,
     evaluate,
     make_plan,
-    parse_setting,
-    patch_pyramid,
-    ratios_on,
+    patched,
+    with_ratios,
 )
 from gpu_parts.timing import is_cuda, timed
 from gpu_parts.watch import copies_of_maps
@@ -70,27 +71,21 @@ CODED = "bits, scope pyramid (the coder needs them: there have to be some)"
 def copies(engine, image, device: str) -> dict[str, int]:
     """How many maps leave the device, for one image in each way of running it."""
     settings = all_settings((1.0, 2.0))
-    coded = parse_setting(bits=["4"])
 
-    def with_ratios(scope: str) -> Callable:
+    def under(setting: Setting) -> Callable:
         def detect() -> None:
-            with ratios_on(engine, scope):
+            with patched(engine, setting):
                 engine.detect(image)
 
         return detect
 
-    def with_bits() -> None:
-        with patch_pyramid(engine, coded):
-            engine.detect(image)
-
     ways = {
         "clean": lambda: engine.detect(image),
-        "ratios, scope rpn": with_ratios("rpn"),
-        "ratios, scope pyramid": with_ratios("pyramid"),
+        **{f"ratios, scope {scope}": under(with_ratios(scope)) for scope in SCOPES},
         f"{len(settings)} settings in one pass": lambda: OnePass(engine, make_plan(settings))(
             [image]
         ),
-        CODED: with_bits,
+        CODED: under(Setting.parse("--bits 4")),
     }
     found = {}
     for what, detect in ways.items():

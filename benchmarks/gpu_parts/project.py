@@ -10,60 +10,52 @@ from sweep import sweep as run_sweep
 
 from detectron2_patch import pipeline
 from detectron2_patch.data.coco import CocoDataset
-from detectron2_patch.patch import patch_rpn
+from detectron2_patch.patch import patch_pyramid
 from detectron2_patch.settings.grids import grid, with_scopes
 from detectron2_patch.settings.levels import LEVELS, SCOPES
-from detectron2_patch.settings.parsing import parse_setting
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
 from detectron2_patch.sweep.suppress import unpack
 from detectron2_patch.sweep.task import make_batches
 
 __all__ = [
-    "RATIOS",
     "SCOPES",
     "OnePass",
+    "Setting",
     "all_settings",
     "evaluate",
     "make_batches",
     "make_plan",
-    "parse_setting",
-    "patch_pyramid",
     "patched",
-    "ratios_on",
     "run_sweep",
     "unpack",
     "with_own_truth",
+    "with_ratios",
 ]
 
-RATIOS = dict(zip(LEVELS, (2.0, 4.0, 8.0, 4.0, 2.0)))
-CLEAN = dict.fromkeys(LEVELS, 1.0)
+RATIOS = (2.0, 4.0, 8.0, 4.0, 2.0)
 TRUTH = 30  # of a detector's own boxes in an image
 
 
-def all_settings(ratios: tuple[float, ...], scopes=SCOPES) -> list:
+def all_settings(ratios: tuple[float, ...], scopes=SCOPES) -> list[Setting]:
     """Every combination of ``ratios`` on the five levels, in each of ``scopes``."""
     return with_scopes(grid(dict.fromkeys(LEVELS, ratios)), scopes)
 
 
-def patched(engine, setting) -> AbstractContextManager:
-    """``engine``'s model under one of ``all_settings``."""
-    return patch_rpn(engine.model, setting.by_level(), setting.scope)
+def with_ratios(scope: str) -> Setting:
+    """Every level reduced."""
+    return Setting.of(dict(zip(LEVELS, RATIOS)), scope)
 
 
-def ratios_on(engine, scope: str) -> AbstractContextManager:
-    """``engine``'s model with each level reduced."""
-    return patch_rpn(engine.model, RATIOS, scope)
-
-
-def patch_pyramid(engine, treatments) -> AbstractContextManager:
-    """``engine``'s model with both heads reading what ``parse_setting`` made of some words."""
-    return patch_rpn(engine.model, treatments, "pyramid")
+def patched(engine, setting: Setting) -> AbstractContextManager:
+    """``engine``'s model under ``setting``."""
+    return patch_pyramid(engine.model, setting)
 
 
 def evaluate(engine, dataset: CocoDataset) -> pipeline.Evaluation:
     """One evaluation of the clean pyramid, its AP and its seconds, from files to AP."""
-    return pipeline.evaluate(engine, dataset, CLEAN, "rpn", engine.cfg.DATALOADER.NUM_WORKERS)
+    return pipeline.evaluate(engine, dataset, Setting(), engine.cfg.DATALOADER.NUM_WORKERS)
 
 
 def with_own_truth(engine, dataset: CocoDataset) -> CocoDataset:

@@ -15,7 +15,7 @@ from gpu_parts.bench import Bench
 from gpu_parts.configs import R50, X101, zoo_cfg
 from gpu_parts.data import the_photographs
 from gpu_parts.detectors import random_detector
-from gpu_parts.project import SCOPES, ratios_on
+from gpu_parts.project import SCOPES, patched, with_ratios
 from gpu_parts.timing import forget_peak, peak_mib, timed
 
 
@@ -53,7 +53,10 @@ def measure(bench: Bench, name: str, engine, dataset) -> None:
     """One row. The ways of running an image are taken in turn: a slow moment hits all alike."""
     device = bench.device
     inputs = [engine.read(dataset.image_path(image)) for image in dataset.images]
-    ways = {"clean": nullcontext, **{s: lambda s=s: ratios_on(engine, s) for s in SCOPES}}
+    ways = {
+        "clean": nullcontext,
+        **{s: lambda s=s: patched(engine, with_ratios(s)) for s in SCOPES},
+    }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     forward(engine, inputs[0])  # warms up
     forget_peak(device)

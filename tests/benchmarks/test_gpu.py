@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -23,15 +24,17 @@ STAND_IN = 'import sys; open(sys.argv[1], \'w\').write(\'{"rows": [{"a": 1}], "c
 
 @pytest.fixture(scope="module")
 def finished(gpu, tmp_path_factory):
-    """Status, record and printed table of every part on the CPU, and the seconds they took."""
+    """Every part on the CPU: the process, its record, the processor's seconds, and the file."""
     folder = tmp_path_factory.mktemp("gpu")
     path = folder / "figures.json"
     line = [sys.executable, str(BENCHMARKS / "gpu.py"), *LINE, "--out", str(path)]
     env = {**os.environ, "DETECTRON2_PATCH_CACHE": str(folder / "cache")}
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(line, capture_output=True, text=True, env=env)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert path.exists(), done.stderr
-    return done, json.loads(path.read_text()), time.monotonic() - start, path
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done, json.loads(path.read_text()), seconds, path
 
 
 def test_every_part_passes_in_time(gpu, finished):
@@ -42,7 +45,8 @@ def test_every_part_passes_in_time(gpu, finished):
     ), told
     checks = [check for part in record["parts"].values() for check in part["checks"]]
     assert [check for check in checks if not check["ok"]] == []
-    assert done.returncode == 0 and seconds < 180
+    assert done.returncode == 0
+    assert seconds < 120  # of the processor: how busy the machine is doesn't count
     assert record["small"] and record["machine"]["versions"]["python"] == platform.python_version()
     for part in gpu.PARTS.values():
         assert part.title in done.stdout

@@ -264,3 +264,19 @@ def test_photographs_have_the_spectrum_of_photographs(gpu):
     mean = [power[(radius >= a) & (radius < b)].mean() for a, b in zip(edges, edges[1:])]
     slope = np.polyfit(np.log(edges[1:]), np.log(mean), 1)[0]
     assert -3 < slope < -1.2
+
+
+def test_a_training_ends_when_its_seconds_are_over(gpu):
+    from gpu_parts.training import OutOfTime, Until
+
+    class Dataset:
+        images = [1]
+
+        def image_path(self, image):
+            return f"{image}.bmp"
+
+    assert Until(Dataset(), 60).image_path(1) == "1.bmp"
+    over = Until(Dataset(), -1)
+    assert over.images == [1]
+    with pytest.raises(OutOfTime):
+        over.image_path(1)

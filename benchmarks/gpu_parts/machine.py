@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from detectron2_patch.utils.machine import usable_cores
 from detectron2_patch.utils.versions import collect_versions
 
 
@@ -24,7 +24,7 @@ def no_device(device: str) -> str | None:
 
 def describe(device: str) -> dict[str, Any]:
     """Card, driver and versions, as the JSON has them."""
-    found: dict[str, Any] = {"device": torch.device(device).type, "cores": _cores()}
+    found: dict[str, Any] = {"device": torch.device(device).type, "cores": usable_cores()}
     if torch.device(device).type == "cuda":
         card = torch.cuda.get_device_properties(device)
         found |= {
@@ -46,10 +46,6 @@ def file_stem(machine: dict[str, Any], small: bool) -> str:
     """A file's name for a machine: its card's, in small letters."""
     card = re.sub(r"[^a-z0-9]+", "-", machine.get("card", machine["device"]).lower()).strip("-")
     return f"small-{card}" if small else card
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _driver() -> str | None:

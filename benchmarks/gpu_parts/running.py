@@ -1,62 +1,118 @@
-"""Runs a part in a process of its own, for so long: whatever becomes of it, the rest goes on."""
+"""Runs parts in another process, each for so long: whatever becomes of one, the rest goes on."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+_DONE = b"done\n"
 
 
-def run_part(command: Sequence[str], limit: float) -> dict[str, Any]:
-    """The outcome of ``command``, which writes rows and checks to the file named last.
+def serve(run: Callable[[str, Path], None]) -> None:
+    """The worker's side: ``run(part, file for its figures)`` for each line that is read.
 
-    Returns:
-        ``status`` (``done``, ``failed`` or ``cut off``), ``seconds``, ``limit``, ``rows`` and
-        ``checks``, those of a part that failed as far as it came, and its ``error``.
+    A part that fails ends the process, so that nothing of it is left for the next one.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        figures, log = Path(folder) / "figures.json", Path(folder) / "log"
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever else prints goes to the log
+    for line in iter(sys.stdin.readline, ""):
+        name, _, figures = line.rstrip("\n").partition("\t")
+        run(name, Path(figures))
+        gc.collect()  # a detector in a cycle would stay on the card
+        os.write(answers, _DONE)
+
+
+class Worker:
+    """A process that runs parts one after the other, since importing torch takes its time, and
+    another one after a part that failed or took too long.
+
+    Args:
+        command: starts it; it calls ``serve``.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+        self.process: subprocess.Popen | None = None
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = Path(self.folder.name) / "log"
+
+    def run(self, name: str, limit: float) -> dict[str, Any]:
+        """The outcome of a part.
+
+        Returns:
+            ``status`` (``done``, ``failed`` or ``cut off``), ``seconds``, ``limit``, ``rows`` and
+            ``checks``, those of a part that failed as far as it came, its ``error``, and the end
+            of what it printed, ``log``.
+        """
+        figures = Path(self.folder.name) / f"{name}.json"
         start = time.monotonic()
-        with open(log, "wb") as output:
-            status = _wait([*command, str(figures)], output, limit)
+        answer = self._ask(f"{name}\t{figures}\n".encode(), limit)
         found = json.loads(figures.read_bytes()) if figures.exists() else {}
         outcome = {
-            "status": {0: "done", None: "cut off"}.get(status, "failed"),
+            "status": {_DONE: "done", None: "cut off"}.get(answer, "failed"),
             "seconds": round(time.monotonic() - start, 1),
             "limit": limit,
             "rows": found.get("rows", []),
             "checks": found.get("checks", []),
         }
-        if status:
-            lines = [line for line in _text(log).splitlines() if line.strip()]
-            outcome["error"] = lines[-1] if lines else f"exit status {status}"
+        if outcome["status"] == "failed":
+            lines = [line for line in _text(self.log).splitlines() if line.strip()]
+            outcome["error"] = lines[-1] if lines else f"exit status {self.process.wait()}"
             outcome["log"] = lines[-12:]
+        if answer != _DONE:
+            self._stop()
         return outcome
 
+    def close(self) -> None:
+        """Stop the process and forget what it wrote."""
+        self._stop()
+        self.folder.cleanup()
 
-def _wait(command: Sequence[str], output, limit: float) -> int | None:
-    """The exit status of ``command``; ``None`` where it was stopped at ``limit`` seconds."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-    )
-    try:
-        return process.wait(limit)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        try:  # and whatever it has started
+    def _ask(self, line: bytes, limit: float) -> bytes | None:
+        """What the process answers: nothing where it ended, ``None`` where time was over."""
+        if self.process is None:
+            self._start()
+        try:
+            self.process.stdin.write(line)
+        except BrokenPipeError:
+            return b""
+        ready, _, _ = select.select([self.process.stdout], [], [], limit)
+        return self.process.stdout.readline() if ready else None
+
+    def _start(self) -> None:
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+    def _stop(self) -> None:
+        """End the process, where there is one, and whatever it has started."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
 def commit(folder: Path) -> str | None:

@@ -18,8 +18,16 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 HAS_GPU = torch.cuda.is_available()
 LINE = ["--device", "cpu", "--small"]
-# Instead of a part: one figure, then the end that a test wants.
-STAND_IN = 'import sys; open(sys.argv[1], \'w\').write(\'{"rows": [{"a": 1}], "checks": []}\');'
+# Instead of the parts: each tells its name, writes one figure and comes to the end of a test.
+STAND_IN = """
+import sys
+for line in iter(sys.stdin.readline, ""):
+    name, path = line.rstrip("\\n").split("\\t")
+    print(name, file=open({ran!r}, "a"))
+    open(path, "w").write('{{"rows": [{{"a": 1}}], "checks": []}}')
+    exec({endings!r}.get(name, ""))
+    print("done", flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ def test_no_folder_of_the_machine_is_told(finished):
 
 
 def test_a_finished_record_is_only_printed(gpu, finished, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "run_part", lambda *_: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr(gpu.Worker, "run", lambda *_: pytest.fail("nothing is left to do"))
     threads = torch.get_num_threads()
     torch.set_num_threads(finished[1]["machine"]["threads"])
     try:
@@ -99,39 +107,41 @@ def test_a_finished_record_is_only_printed(gpu, finished, monkeypatch, capsys):
     assert "The demo beside the CPU" in capsys.readouterr().out
 
 
-def stand_in(gpu, monkeypatch, **endings):
-    """Let each part be ``STAND_IN`` and its entry of ``endings``; returns the names that ran."""
-    ran = []
+@pytest.fixture
+def stand_in(gpu, monkeypatch, tmp_path):
+    """``stand_in(part=code)``: let the parts be ``STAND_IN``; gives what tells their names."""
 
-    def command(args, name):
-        ran.append(name)
-        return [sys.executable, "-S", "-c", f"{STAND_IN} {endings.get(name, '')}"]
+    def make(**endings):
+        ran = tmp_path / "ran"
+        ran.write_text("")
+        code = STAND_IN.format(ran=str(ran), endings=endings)
+        monkeypatch.setattr(gpu, "command", lambda args: [sys.executable, "-S", "-c", code])
+        return lambda: ran.read_text().split()
 
-    monkeypatch.setattr(gpu, "command", command)
-    return ran
+    return make
 
 
-def test_a_part_that_fails_stops_no_other_and_is_run_again(gpu, monkeypatch, tmp_path, capsys):
+def test_a_part_that_fails_stops_no_other_and_is_run_again(gpu, stand_in, tmp_path, capsys):
     path = tmp_path / "figures.json"
     line = [*LINE, "--out", str(path)]
-    ran = stand_in(gpu, monkeypatch, demo="raise ValueError('no such map')")
+    ran = stand_in(demo="raise ValueError('no such map')")
     assert gpu.main(line) == 1
-    assert ran == list(gpu.PARTS)
+    assert ran() == list(gpu.PARTS)
     parts = json.loads(path.read_text())["parts"]
     assert {name for name, part in parts.items() if part["status"] == "failed"} == {"demo"}
     assert parts["demo"]["error"] == "ValueError: no such map"
     assert parts["demo"]["rows"] == parts["speed"]["rows"] == [{"a": 1}]
     assert "FAILED" in capsys.readouterr().out
 
-    ran = stand_in(gpu, monkeypatch)
+    ran = stand_in()
     assert gpu.main(line) == 0
-    assert ran == ["demo"]
+    assert ran() == ["demo"]
     assert gpu.main([*line, "--again", "--parts", "demo"]) == 1  # the others are missing now
     assert list(json.loads(path.read_text())["parts"]) == ["demo"]
 
 
 def test_a_part_that_takes_too_long_is_stopped_with_what_it_started(
-    gpu, monkeypatch, tmp_path, capsys
+    gpu, stand_in, monkeypatch, tmp_path, capsys
 ):
     path = tmp_path / "figures.json"
     monkeypatch.setitem(gpu.PARTS, "speed", gpu.PARTS["speed"]._replace(limit=2.0))
@@ -140,7 +150,7 @@ def test_a_part_that_takes_too_long_is_stopped_with_what_it_started(
         f"child = subprocess.Popen(['sleep', '60']); open({str(tmp_path / 'pid')!r}, 'w')"
         ".write(str(child.pid)); time.sleep(60)"
     )
-    stand_in(gpu, monkeypatch, speed=child)
+    stand_in(speed=child)
     assert gpu.main([*LINE, "--out", str(path)]) == 1
     parts = json.loads(path.read_text())["parts"]
     assert parts["speed"]["status"] == "cut off" and parts["speed"]["rows"] == [{"a": 1}]
@@ -162,18 +172,18 @@ def is_running(pid):
     return True
 
 
-def test_time_that_is_over_leaves_the_rest_for_later(gpu, monkeypatch, tmp_path, capsys):
-    ran = stand_in(gpu, monkeypatch)
+def test_time_that_is_over_leaves_the_rest_for_later(gpu, stand_in, tmp_path, capsys):
+    ran = stand_in()
     line = [*LINE, "--out", str(tmp_path / "figures.json")]
     assert gpu.main([*line, "--minutes", "0"]) == 1
-    assert ran == [] and "goes on" in capsys.readouterr().err
+    assert ran() == [] and "goes on" in capsys.readouterr().err
     assert gpu.main(line) == 0
-    assert ran == list(gpu.PARTS)
+    assert ran() == list(gpu.PARTS)
 
 
-def test_a_record_of_another_machine_is_not_gone_on_with(gpu, monkeypatch, tmp_path, capsys):
+def test_a_record_of_another_machine_is_not_gone_on_with(gpu, stand_in, tmp_path, capsys):
     path = tmp_path / "figures.json"
-    stand_in(gpu, monkeypatch)
+    stand_in()
     line = [*LINE, "--out", str(path)]
     assert gpu.main(line) == 0
     record = json.loads(path.read_text())

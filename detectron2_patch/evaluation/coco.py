@@ -96,20 +96,6 @@ class CocoEvaluator:
         return rows
 
 
-def evaluate_boxes(
-    dataset: CocoDataset, detections: Iterable[Mapping[str, Any]], backend: str = "hotcoco"
-) -> dict[str, float | None]:
-    """``CocoEvaluator.evaluate`` for a single evaluation."""
-    return CocoEvaluator(dataset, backend).evaluate(detections)
-
-
-def coco_stats(
-    dataset: CocoDataset, detections: Iterable[Mapping[str, Any]], backend: str = "hotcoco"
-) -> list[float]:
-    """``CocoEvaluator.stats`` for a single evaluation."""
-    return CocoEvaluator(dataset, backend).stats(detections)
-
-
 def class_keys(dataset: CocoDataset) -> list[str]:
     """``AP-<class>`` of every class; classes of one name are told apart by COCO's id.
 

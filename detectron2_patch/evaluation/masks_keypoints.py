@@ -11,7 +11,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.coco import OVERALL, class_keys, silent_pycocotools
 
-SEGM, KEYPOINTS = TASKS = ("segm", "keypoints")
+SEGM, KEYPOINTS = ("segm", "keypoints")
 _METRICS = {SEGM: OVERALL, KEYPOINTS: tuple(key for key in OVERALL if key != "APs")}
 _COCO_KEY = {SEGM: "segmentation", KEYPOINTS: "keypoints"}
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import half_step
 
 from detectron2_patch.codec.bitstream import (
     HEADER_BYTES,
@@ -15,7 +16,7 @@ from detectron2_patch.codec.bitstream import (
     sent_range,
     unpack,
 )
-from detectron2_patch.codec.quantise import check_range, half_step
+from detectron2_patch.codec.quantise import check_range
 from detectron2_patch.errors import InputError
 
 SIDES = st.integers(1, 12)

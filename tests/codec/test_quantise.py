@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rounding import half_step
 
 from detectron2_patch.codec.quantise import (
     check_range,
     dequantise,
-    half_step,
     measure_range,
     quantise,
     to_half,

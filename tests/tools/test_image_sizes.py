@@ -52,6 +52,7 @@ def test_a_training_refuses_it(train_net, command, tiny, engine, capsys):
     opts = {
         "MODEL.WEIGHTS": "",
         "SOLVER.MAX_ITER": 6,
+        "SOLVER.AMP.ENABLED": False,
         "SOLVER.IMS_PER_BATCH": 2,
         "OUTPUT_DIR": tiny / "out",
     }

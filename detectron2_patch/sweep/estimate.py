@@ -65,7 +65,7 @@ def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     clean = sweep.engine.pyramid(sweep.engine.batch([loaded]))
     kept = one_pass.kept()
     needed = sweep.batch_size * sum(4 * clean[level].numel() for level, _ in kept)
-    if one_pass.cuda:
+    if one_pass.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(clean[LEVELS[0]].device)
     else:
         free = _free_memory()

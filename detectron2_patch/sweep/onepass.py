@@ -88,7 +88,7 @@ class OnePass:
             if setting.uses_fit:
                 check_fitted(setting, fitted, engine.model)
                 break
-        self.cuda = next(engine.model.parameters()).is_cuda
+        self.device = next(engine.model.parameters()).device
         self.seconds: Counter[str] = Counter()
         self.rows = 0
         self.lists = [(level, t) for level in LEVELS for t in range(len(plan.treatments[level]))]
@@ -311,6 +311,6 @@ class OnePass:
         """Add the block's seconds to ``part``."""
         start = time.perf_counter()
         yield
-        if self.cuda:
-            torch.cuda.synchronize()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.seconds[part] += time.perf_counter() - start

@@ -61,7 +61,7 @@ class Base:
                 ranks,
                 bits,
                 None if set(ranges) == {NONE} else ranges,
-                base.rank_of,
+                rank_of=base.rank_of,
             ).values()
         )
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from detectron2_patch.version import __version__
+
 _HOMES = {
     "InputError": "errors",
     "LEVELS": "settings.levels",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +171,7 @@ def _setting(given: Setting | Mapping[str, float | Treatment], scope: str | None
     return setting
 
 
-def _hook_rpn(model: nn.Module, patch: Patch):
+def _hook_rpn(model: Any, patch: Patch):
     def change_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if "features" in kwargs:
             return args, {**kwargs, "features": patch.apply(kwargs["features"])}
@@ -180,7 +181,7 @@ def _hook_rpn(model: nn.Module, patch: Patch):
     return model.proposal_generator.register_forward_pre_hook(change_input, with_kwargs=True)
 
 
-def _hook_backbone(model: nn.Module, patch: Patch):
+def _hook_backbone(model: Any, patch: Patch):
     def change_output(module: nn.Module, args: tuple, output: dict[str, Tensor]):
         return patch.apply(output)
 

@@ -11,6 +11,7 @@ from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.payload import Traffic, make_payload, weigh_images
 from detectron2_patch.codec.transmission import IMAGE
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
@@ -46,7 +47,7 @@ class Recoder:
     codec: ImageCodec
     nbytes: int = 0
 
-    def __call__(self, engine, inputs: Iterable) -> Iterator:
+    def __call__(self, engine: Engine, inputs: Iterable[NetworkInput]) -> Iterator[NetworkInput]:
         for one in inputs:
             recoded, nbytes = engine.recode(one, self.codec)
             self.nbytes += nbytes
@@ -54,7 +55,7 @@ class Recoder:
 
 
 def detect_dataset(
-    engine, dataset: CocoDataset, workers: int, recoder: Recoder | None = None
+    engine: Engine, dataset: CocoDataset, workers: int, recoder: Recoder | None = None
 ) -> list[dict[str, Any]]:
     """Detections of this process's share of the images of ``dataset``, in its order.
 
@@ -88,7 +89,7 @@ def detect_dataset(
 
 
 def evaluate(
-    engine,
+    engine: Engine,
     dataset: CocoDataset,
     setting: Setting | Mapping[str, float | Treatment],
     workers: int = 0,
@@ -125,5 +126,5 @@ def evaluate(
         traffic.merge(other)
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}
     payload = make_payload(setting, traffic, weigh_images(dataset), fitted)
-    resampled = bootstrap and bootstrap.describe(evaluators["bbox"].rows(detections))
+    resampled = bootstrap.describe(evaluators["bbox"].rows(detections)) if bootstrap else None
     return Evaluation(results, payload, time.perf_counter() - start, resampled)

@@ -25,13 +25,14 @@ def level_shares(cfg, dataset: CocoDataset) -> dict[str, dict[str, float]]:
         ``area``: COCO's small, medium, large by annotated area; ``pooled``: the level the box
         head pools the box from; ``anchor``: the level of the anchor with the highest IoU.
     """
-    anchors, grids = Anchors(cfg.MODEL.ANCHOR_GENERATOR), {}
+    anchors = Anchors(cfg.MODEL.ANCHOR_GENERATOR)
+    grids: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     counts: dict[str, Counter] = {"area": Counter(), "pooled": Counter(), "anchor": Counter()}
     for image in dataset.images:
         for annotation in dataset.annotations[image["id"]]:
             if not annotation["iscrowd"]:
-                size = next(name for name, top in AREAS.items() if annotation["area"] < top)
-                counts["area"][size] += 1
+                kind = next(name for name, top in AREAS.items() if annotation["area"] < top)
+                counts["area"][kind] += 1
         size = (image["height"], image["width"])
         height, width = network_size(size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         boxes = torch.from_numpy(training_boxes(dataset, image)[0])

@@ -158,8 +158,10 @@ def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
     values = _values([clean, *found.values()], metric)
     points: dict[tuple[str, str], list[Point]] = {}
     for (setting, result), row in zip(found.items(), values[1:]):
+        rate = rate_of(result)
+        assert rate is not None  # no others were taken
         for key in _families_of(setting):
-            points.setdefault(key, []).append(Point(rate_of(result), row, result))
+            points.setdefault(key, []).append(Point(rate, row, result))
     families = {
         name: Family(name, kind, tuple(sorted(those, key=lambda p: (p.rate, -p.values[0]))))
         for (kind, name), those in sorted(points.items())
@@ -236,7 +238,8 @@ def rate_at_loss(family: Family, clean: np.ndarray, loss: float) -> Rate:
     if replicates:
         spread = [one for one, _ in replicates]
         low, high = np.percentile(spread, PERCENTILES, method="nearest").tolist()
-    return Rate(*(None if x is None or np.isinf(x) else x for x in (value, low, high)), at_most)
+    ends = [None if x is None or np.isinf(x) else x for x in (value, low, high)]
+    return Rate(ends[0], ends[1], ends[2], at_most)
 
 
 def best_image(curves: Curves, loss: float = 1.0) -> Family:

@@ -91,11 +91,12 @@ def coded(
     if bits is not None and not count:
         x = x.detach().float()
         check_map(x)
-        ends, _ = _ends(x, bits, kind, fitted)
-        return dequantise(quantise(x, ends, bits), ends, bits), 0
+        measured, _ = _ends(x, bits, kind, fitted)
+        return dequantise(quantise(x, measured, bits), measured, bits), 0
     stream, indices, ends = _encode(x, bits, kind, fitted)
-    values = x.detach().float() if indices is None else dequantise(indices, ends, bits)
-    return values, len(stream)
+    if indices is None or ends is None or bits is None:
+        return x.detach().float(), len(stream)
+    return dequantise(indices, ends, bits), len(stream)
 
 
 def decode(
@@ -163,10 +164,11 @@ def _decode(
     if stream[:2] != MAGIC or len(stream) < 10:
         raise ValueError("it doesn't start like one")
     bits, kind, half, rest = stream[2] & 15, KINDS[stream[2] >> 4 & 3], stream[2] & 64, stream[3:-4]
-    shape = []
+    sizes: list[int] = []
     for _ in range(3):
         size, at = read_varint(rest, 0)
-        shape, rest = [*shape, size], rest[at:]
+        sizes, rest = [*sizes, size], rest[at:]
+    shape = (sizes[0], sizes[1], sizes[2])
     count = math.prod(shape)  # of raw values the length of the stream is the bound
     if stream[2] >> 7 or (bits and (bits not in BITS or count > MAX_ELEMENTS)) or not count:
         raise ValueError("its header makes no sense")
@@ -190,7 +192,7 @@ def _decode(
         )
     if ends is None:
         ends, rest = _read_range(rest, shape[0], per_channel, "<f2" if half else "<f4")
-    indices = decompress(rest, tuple(shape), bits)
+    indices = decompress(rest, shape, bits)
     return dequantise(torch.from_numpy(indices).to(device), ends, bits)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2_patch.codec.fitted import KIND, Fitted, backbone_digest, image_key, map_config
 from detectron2_patch.codec.fitting import fit as fit_arrays
@@ -16,7 +17,7 @@ from detectron2_patch.utils.versions import collect_versions
 
 
 def fit(
-    engine,
+    engine: Any,
     weights: Path,
     train: CocoDataset,
     test: CocoDataset,

@@ -196,9 +196,10 @@ def _portions(scan: _Scan, counts: _Counts) -> Iterator[slice]:
     first = 0
     while first < len(scan.order):
         wanted = first + counts.due() - counts.total
-        last = scan.bounds[min(np.searchsorted(scan.bounds, wanted), len(scan.bounds) - 1)]
-        yield slice(first, int(last))
-        first = int(last)
+        bound = min(int(np.searchsorted(scan.bounds, wanted)), len(scan.bounds) - 1)
+        last = int(scan.bounds[bound])
+        yield slice(first, last)
+        first = last
 
 
 def _waves(scan: _Scan, portion: slice) -> Iterator[int]:

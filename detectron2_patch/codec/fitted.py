@@ -189,7 +189,7 @@ def write_fitted(fitted: Fitted, path: str | os.PathLike) -> None:
     """
     meta = np.frombuffer(json.dumps(fitted.meta, sort_keys=True).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, meta=meta, **fitted.arrays)
+    np.savez(buffer, meta=meta, **fitted.arrays)  # type: ignore[arg-type]  # names, not options
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
 

@@ -22,7 +22,8 @@ def shrink(feature: Tensor, ratio: float) -> Tensor:
     """
     if ratio == 1:
         return feature
-    return F.interpolate(feature, reduced_size(*feature.shape[-2:], ratio), mode="bilinear")
+    height, width = feature.shape[-2:]
+    return F.interpolate(feature, reduced_size(height, width, ratio), mode="bilinear")
 
 
 def stretch(small: Tensor, ratio: float, size: tuple[int, int]) -> Tensor:

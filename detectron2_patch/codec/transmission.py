@@ -208,7 +208,7 @@ class Channel(Maps):
         counted: Collection[Key] | None = None,
         recoded: Any = None,
     ) -> None:
-        super().__init__({level: tuple(x.shape[-2:]) for level, x in clean.items()}, fitted)
+        super().__init__({level: (x.shape[-2], x.shape[-1]) for level, x in clean.items()}, fitted)
         self.clean, self.counted, self.recoded = clean, counted, recoded
         self.nbytes: dict[Key, int] = {}
 

@@ -84,7 +84,7 @@ def result_relevant(cfg: CfgNode) -> dict[str, Any]:
         matches,
     )
 
-    ignored = TOOLS + TRAINING
+    ignored: tuple[str, ...] = TOOLS + TRAINING
     try:
         check_supported(cfg, training=False)
         ignored += UNUSED

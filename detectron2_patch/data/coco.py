@@ -222,7 +222,8 @@ def _file_sizes(name: str, images: list[dict[str, Any]], image_root: Path) -> li
         size = folders[folder].get(file)
         if size is None:
             missing.append(image["file_name"])
-        sizes.append(size)
+        else:
+            sizes.append(size)
     if missing:
         raise InputError(
             f"dataset {name}: {len(missing)} of {len(images)} images are not in {image_root}, "

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import cache_dir
@@ -60,7 +61,7 @@ def _write_images(split: str, folder: Path) -> dict:
 
     from detectron2_patch.data.scenes import CLASSES, SIDE, render
 
-    document = {
+    document: dict[str, Any] = {
         "info": {"description": f"detectron2_patch demo scenes, version {VERSION}, {split}"},
         "images": [],
         "annotations": [],

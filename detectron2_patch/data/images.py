@@ -15,7 +15,8 @@ from torch import Tensor
 
 from detectron2_patch.errors import InputError
 
-Item, Loaded = TypeVar("Item"), TypeVar("Loaded")
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
 
 def read_image(path: str | Path, channels: str = "BGR") -> np.ndarray:

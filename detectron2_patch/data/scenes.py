@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,8 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.state = np.random.RandomState(seed)
 
-    def uniform(self, low: float, high: float, *shape: int) -> np.ndarray | float:
+    def uniform(self, low: float, high: float, *shape: int) -> Any:
+        """A number from ``low`` to ``high``, or an array ``shape`` of them."""
         return low + (high - low) * self.state.random_sample(shape or None)
 
     def integer(self, count: int) -> int:
@@ -155,7 +157,7 @@ def background(draw: Draw) -> np.ndarray:
     low, high = draw.uniform(40, 215, 3), draw.uniform(40, 215, 3)
     grey = draw.uniform(0.4, 0.8)
     low, high = (c * (1 - grey) + c.mean() * grey for c in (low, high))
-    mix = sum(
+    mix: Any = sum(
         weight * value_noise(draw, cells) for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2))
     )
     canvas = low + (high - low) * mix[:, :, None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
@@ -41,7 +41,7 @@ class Engine(ABC):
     """
 
     name: str
-    model: nn.Module
+    model: Any  # nn.Module: of what a module holds, torch's types say nothing
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg

@@ -63,7 +63,8 @@ class TorchvisionEngine(Engine):
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, np.ndarray]:
         (detections,) = self.model([image.tensor])
-        detections = to_image(detections, image.tensor.shape[-2:], image.image_size)
+        _, height, width = image.tensor.shape
+        detections = to_image(detections, (height, width), image.image_size)
         return {
             name: getattr(detections, name).cpu().numpy() for name in ("boxes", "scores", "classes")
         }

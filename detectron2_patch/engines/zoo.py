@@ -62,7 +62,10 @@ def _folder() -> Path | None:
 @cache
 def _suffixes() -> dict[str, str]:
     """Configuration to the end of its weights' address: the zoo's table, without running it."""
-    file = _folder() / "model_zoo.py"
+    folder = _folder()
+    if folder is None:
+        return {}
+    file = folder / "model_zoo.py"
     tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == _TABLE:

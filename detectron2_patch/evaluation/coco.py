@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class CocoEvaluator:
         # Images are numbered by position, and classes, so that COCO's gaps, an id of 0 (which
         # pycocotools takes for "no match") or a huge one make no difference.
         self._positions = {image["id"]: i for i, image in enumerate(dataset.images)}
-        self._backend: _Backend = _BACKENDS[backend](len(dataset.images), *ground_truth(dataset))
+        self._backend = _BACKENDS[backend](len(dataset.images), *ground_truth(dataset))
 
     def stats(self, detections: Iterable[Mapping[str, Any]]) -> list[float]:
         """COCO's twelve numbers as fractions: six AP, then six AR; NaN without ground truth."""
@@ -163,7 +163,7 @@ class _Hotcoco:
         evaluation = COCOeval(self._truth, self._truth.load_res(rows), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-        arrays = evaluation.eval  # copied at each access
+        arrays: Any = evaluation.eval  # copied at each access
         return arrays["precision"], arrays["recall"]
 
 
@@ -217,7 +217,10 @@ class _Pycocotools:
         return index
 
 
-_BACKENDS = {"hotcoco": _Hotcoco, "pycocotools": _Pycocotools}
+_BACKENDS: dict[str, Callable[[int, int, np.ndarray], _Backend]] = {
+    "hotcoco": _Hotcoco,
+    "pycocotools": _Pycocotools,
+}
 _SILENCE = threading.Lock()
 
 

@@ -30,13 +30,11 @@ def samples(results: Sequence[Mapping[str, Any]], size: str) -> np.ndarray:
         results: n of one dataset.
         size: AP, APs, APm or APl.
     """
-    found = [result.get("bootstrap") for result in results]
-    paired = None not in found and len({one["seed"] for one in found}) == 1
+    found = [result["bootstrap"] for result in results if result.get("bootstrap") is not None]
+    paired = len(found) == len(results) and len({one["seed"] for one in found}) == 1
     count = min(one["replicates"] for one in found) if paired else 0
-    rows = [
-        [result["results"]["bbox"].get(size), *(one["bbox"][size][:count] if paired else ())]
-        for result, one in zip(results, found)
-    ]
+    more = [one["bbox"][size][:count] for one in found] if paired else [[]] * len(results)
+    rows = [[one["results"]["bbox"].get(size), *rest] for one, rest in zip(results, more)]
     return np.array(rows, dtype=float)
 
 

@@ -67,8 +67,8 @@ def nms_by_group(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float
     ]
     if not kept:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
-    kept = torch.cat(kept).sort().values
-    return kept[torch.sort(scores[kept], descending=True, stable=True).indices]
+    together = torch.cat(kept).sort().values
+    return together[torch.sort(scores[together], descending=True, stable=True).indices]
 
 
 def _center_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = nn.Linear | nn.Conv2d
 
 
 class FrozenBatchNorm(nn.Module):
@@ -15,6 +19,10 @@ class FrozenBatchNorm(nn.Module):
     """
 
     EPS = 1e-5
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -33,7 +41,7 @@ def make_norm(name: str, channels: int) -> nn.Module | None:
     """The norm that ``MODEL.….NORM`` names; ``None`` for the empty name."""
     if not name:
         return None
-    norms = {
+    norms: dict[str, Callable[[int], nn.Module]] = {
         "FrozenBN": FrozenBatchNorm,
         "BN": nn.BatchNorm2d,
         "SyncBN": nn.SyncBatchNorm,
@@ -61,17 +69,18 @@ def init_msra(conv: nn.Conv2d) -> None:
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
 
-def init_xavier(layer: nn.Module) -> None:
+def init_xavier(layer: Layer) -> None:
     """Caffe2's Xavier fill (uniform, fan in): FPN and fully connected layers."""
     nn.init.kaiming_uniform_(layer.weight, a=1)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
-def init_normal(layer: nn.Module, std: float) -> None:
+def init_normal(layer: Layer, std: float) -> None:
     """Small normal weights and no bias: the layers that predict."""
     nn.init.normal_(layer.weight, std=std)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def freeze(module: nn.Module) -> None:

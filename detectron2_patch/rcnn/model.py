@@ -22,6 +22,9 @@ class FasterRCNN(nn.Module):
         cfg: the whole configuration; see ``config.support`` for the keys that are honoured.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, cfg) -> None:
         super().__init__()
         model = cfg.MODEL

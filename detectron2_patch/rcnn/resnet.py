@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,6 +32,8 @@ class Stem(nn.Module):
 
 class Block(nn.Module):
     """A residual block; subclasses define ``residual``."""
+
+    residual: Callable[[Tensor], Tensor]
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str) -> None:
         super().__init__()

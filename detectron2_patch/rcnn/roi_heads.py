@@ -100,6 +100,7 @@ class ROIHeads(nn.Module):
     ) -> tuple[list[Detections], dict[str, Tensor]]:
         """Detections of each image, or, when training, the losses of the head."""
         if self.training:
+            assert targets is not None
             return [], self.losses(features, proposals, targets)
         outputs = self.predict(features, [p.boxes for p in proposals])
         return [

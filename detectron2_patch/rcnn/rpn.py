@@ -25,7 +25,7 @@ class RPNHead(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness_logits = nn.Conv2d(channels, anchors, 1)
         self.anchor_deltas = nn.Conv2d(channels, anchors * 4, 1)
-        for layer in self.children():
+        for layer in (self.conv, self.objectness_logits, self.anchor_deltas):
             init_normal(layer, 0.01)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,11 +63,14 @@ class RPN(nn.Module):
     ) -> tuple[list[Proposals], dict[str, Tensor]]:
         """Proposals of each image and, when training, the losses of the head."""
         outputs = {level: self.rpn_head(features[level]) for level in LEVELS}
-        losses = self.losses(features, outputs, targets) if self.training else {}
+        losses = {}
+        if self.training:
+            assert targets is not None
+            losses = self.losses(features, outputs, targets)
         with torch.no_grad():
             levels = [
-                self.select(level, features[level], *outputs[level], images.image_sizes)
-                for level in LEVELS
+                self.select(level, features[level], logits, deltas, images.image_sizes)
+                for level, (logits, deltas) in outputs.items()
             ]
         return [self.merge(parts) for parts in zip(*levels)], losses
 
@@ -75,7 +78,8 @@ class RPN(nn.Module):
         self, level: str, feature: Tensor, image_sizes: Sequence[tuple[int, int]]
     ) -> list[Proposals]:
         """Proposals that one level gives for each image, after its own NMS."""
-        return self.select(level, feature, *self.rpn_head(feature), image_sizes)
+        logits, deltas = self.rpn_head(feature)
+        return self.select(level, feature, logits, deltas, image_sizes)
 
     def select(
         self,

@@ -261,7 +261,8 @@ def _hash(text: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("detectron2_patch.report").joinpath("assets", name).read_text(encoding="utf-8")
+    assets = files("detectron2_patch.report").joinpath("assets")
+    return assets.joinpath(name).read_text(encoding="utf-8")
 
 
 def _write(text: str, path: str | os.PathLike) -> int:

@@ -94,7 +94,7 @@ class Group:
 
     def drop(self, record: Record, metric: str = "AP") -> float | None:
         """Points lost against the clean pyramid."""
-        clean = self.clean and self.clean.metrics.get(metric)
+        clean = None if self.clean is None else self.clean.metrics.get(metric)
         value = record.metrics.get(metric)
         return None if clean is None or value is None else clean - value
 

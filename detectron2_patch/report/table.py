@@ -7,13 +7,16 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.report.records import METRICS, Group, Record, make_groups
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas
 
 _FIRST = ("dataset", "images", "model", "weights", "engine", "scope", *LEVELS, "setting", *OVERALL)
 _LAST = (
@@ -83,7 +86,7 @@ def write_csv(groups: Sequence[Group], path: str | os.PathLike) -> None:
         file.write(text.getvalue().encode("utf-8"))
 
 
-def read_table(path: str | os.PathLike):
+def read_table(path: str | os.PathLike) -> pandas.DataFrame:
     """A pandas DataFrame of a result file, or of all below a folder: the columns of ``make_rows``.
 
     Raises:

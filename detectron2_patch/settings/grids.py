@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec, PyramidCodec
@@ -61,7 +61,7 @@ class Base:
                 ranks,
                 bits,
                 None if set(ranges) == {NONE} else ranges,
-                base.rank_of,
+                rank_of=base.rank_of,
             ).values()
         )
 
@@ -234,7 +234,7 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
         return base.one(ratios=list(parse_cr(own.get("cr", base.ratios)).values()))
     if not own.get("cr"):
         own["cr"] = list(base.ratios)
-    of_base = {
+    of_base: dict[str, Any] = {
         "send": base.send,
         "restore": base.restore,
         "rank": base.ranks,
@@ -247,7 +247,8 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
     said = {
         name: words for name, words in of_base.items() if words is not None and set(words) != {NONE}
     }
-    return tuple(parse_setting(**{**said, **own}, rank_of=base.rank_of).values())
+    given_words: dict[str, Any] = {**said, **own}
+    return tuple(parse_setting(**given_words, rank_of=base.rank_of).values())
 
 
 def codecs(kind: str, words: Iterable[str], base: Base = Base()) -> list[Treatments]:

@@ -299,8 +299,9 @@ def _make(
         return _mixed(finer, coarser, sent, _weights(overall, detail))
     if name == FIT:
         return Restored(FIT, tuple(sent.items()))
-    if name == COARSER and coarser or not finer:
+    if coarser and (name == COARSER or not finer):
         return Restored(COARSER, ((coarser, sent[coarser]),))
+    assert finer is not None  # something is sent
     if name in (FINER, MIX) or not coarser:
         return Restored(FINER, ((finer, sent[finer]),))
     near = _distance(level, finer) <= _distance(level, coarser)
@@ -331,9 +332,10 @@ def _explicit(
                 f"--restore got '{level}={word}', and no {side} level is sent; send "
                 "one, or take another word"
             )
-    if name == MIX:
+    if name == MIX and finer and coarser:
         return _mixed(finer, coarser, sent, _weights(word, detail))
     source = finer if name == FINER else coarser
+    assert source is not None  # refused above
     return Restored(name, ((source, sent[source]),))
 
 

@@ -65,6 +65,7 @@ def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     clean = sweep.engine.pyramid(sweep.engine.batch([loaded]))
     kept = one_pass.kept()
     needed = sweep.batch_size * sum(4 * clean[level].numel() for level, _ in kept)
+    free: float
     if one_pass.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(clean[LEVELS[0]].device)
     else:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -226,7 +227,7 @@ class OnePass:
         depth = np.zeros((len(self.lists), *self.readers.shape[:2]), dtype=np.int32)
         for column in range(len(LEVELS)):
             for q in range(len(POOLED)):
-                where = self.choice_of[:, column], q, self.plan.box[:, q]
+                where: Any = self.choice_of[:, column], q, self.plan.box[:, q]
                 np.maximum.at(depth, where, prefixes[:, column])
         needed = proposed.rank[:, None] < depth[proposed.list_of, proposed.pooled]
         row, treatment = np.nonzero(needed)
@@ -236,7 +237,9 @@ class OnePass:
     def _score(self, number, maps, proposed, row, treatment, network_size):
         """Candidates: index into ``row``, class, box and score, each ``(D, …)``, unsorted."""
         pairs, classes = ([np.zeros(0, dtype=np.int64)] for _ in range(2))
-        boxes, scores = [np.zeros((0, 4), dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
+        boxes = [np.zeros((0, 4), dtype=np.float32)]
+        scores = [np.zeros(0, dtype=np.float32)]
+        columns: tuple[list[np.ndarray], ...] = (pairs, classes, boxes, scores)
         self.rows += len(row)
         for start in range(0, len(row), _ROWS):
             part = slice(start, start + _ROWS)
@@ -245,11 +248,14 @@ class OnePass:
             with self.timed("box head"):
                 outputs = self.engine.score(groups)
             with self.timed("suppress"):
-                found = candidates(*outputs, self.engine.score_threshold, network_size)
-                for into, values in zip((pairs, classes, boxes, scores), found):
+                probabilities, refined = outputs
+                found = candidates(
+                    probabilities, refined, self.engine.score_threshold, network_size
+                )
+                for into, values in zip(columns, found):
                     into.append(values.cpu().numpy())
             pairs[-1] += start
-        return tuple(map(np.concatenate, (pairs, classes, boxes, scores)))
+        return tuple(map(np.concatenate, columns))
 
     def _groups(self, number, maps, proposed, row, treatment) -> list[tuple[str, Tensor, Tensor]]:
         """The boxes as ``engine.score`` takes them: one group a map, in the order given."""
@@ -313,4 +319,4 @@ class OnePass:
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds[part] += time.perf_counter() - start
+        self.seconds[part] += time.perf_counter() - start  # type: ignore[assignment]  # as floats

@@ -180,7 +180,8 @@ def _evaluate(
     sweep: Sweep, spool: Spool, plan: Plan, chunks: int, pending: set[Setting], share: float
 ) -> int:
     """AP of each pending setting of the spool, written as it comes; returns how many."""
-    payload = _Payload(sweep, plan, sum(spool.counts(number) for number in range(chunks)))
+    counts = np.sum([spool.counts(number) for number in range(chunks)], axis=0)
+    payload = _Payload(sweep, plan, counts)
     todo = {i for i, setting in enumerate(plan.settings) if setting in pending}
     groups = distributed.share(sorted({i // GROUP for i in todo}))
     todo = {i for i in todo if i // GROUP in groups}

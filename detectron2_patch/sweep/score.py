@@ -51,7 +51,7 @@ class Scorer:
                 scored.append(
                     Scored(
                         self.evaluator.evaluate_rows(rows),
-                        self.bootstrap and self.bootstrap.describe(rows),
+                        self.bootstrap.describe(rows) if self.bootstrap else None,
                     )
                 )
         return scored

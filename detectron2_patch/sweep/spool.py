@@ -104,7 +104,7 @@ def encode(image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarr
         {group_name(g): np.ascontiguousarray(column) for g, column in enumerate(members.T)}
     )
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # names, not options
     return buffer.getvalue()
 
 

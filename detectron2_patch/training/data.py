@@ -94,30 +94,30 @@ def load_sample(cfg, dataset: CocoDataset, image: dict, generator: np.random.Gen
     """
     pixels = read_image(dataset.image_path(image), cfg.INPUT.FORMAT)
     check_image_size(dataset, image, pixels.shape[:2])
-    boxes, classes = training_boxes(dataset, image)
+    corners, classes = training_boxes(dataset, image)
     size = network_size(
         pixels.shape[:2], _shortest_side(cfg.INPUT, generator), cfg.INPUT.MAX_SIZE_TRAIN
     )
     scale_y, scale_x = size[0] / pixels.shape[0], size[1] / pixels.shape[1]
     tensor = to_network(pixels, size)
-    boxes = torch.from_numpy(boxes) * torch.tensor([scale_x, scale_y] * 2)
+    boxes = torch.from_numpy(corners) * torch.tensor([scale_x, scale_y] * 2)
     if cfg.INPUT.RANDOM_FLIP != "none" and generator.random() < 0.5:
         tensor, boxes = flip(tensor, boxes, cfg.INPUT.RANDOM_FLIP)
     return tensor, Targets(boxes.float(), torch.from_numpy(classes))
 
 
 def _shortest_side(cfg, generator: np.random.Generator) -> int:
-    sides = cfg.MIN_SIZE_TRAIN
-    sides = (sides,) if isinstance(sides, int) else sides
+    given = cfg.MIN_SIZE_TRAIN
+    sides: tuple[int, ...] = (given,) if isinstance(given, int) else tuple(given)
     if cfg.MIN_SIZE_TRAIN_SAMPLING == "range":
         return int(generator.integers(sides[0], sides[1] + 1))
     return int(generator.choice(sides))
 
 
-def flip(image: Tensor, boxes: Tensor, direction: str) -> Sample:
+def flip(image: Tensor, boxes: Tensor, direction: str) -> tuple[Tensor, Tensor]:
     """Mirror an image ``(3, h, w)`` and its boxes ``(R, 4)``, ``horizontal`` or ``vertical``."""
     axis = 0 if direction == "horizontal" else 1
-    side = image.shape[2 - axis]
+    side = image.size(2 - axis)
     mirrored = boxes.clone()
     mirrored[:, axis], mirrored[:, axis + 2] = side - boxes[:, axis + 2], side - boxes[:, axis]
     return image.flip(2 - axis), mirrored

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -72,7 +73,7 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
     def save(name: str, iteration: int) -> None:
         if distributed.rank() > 0:
             return
-        parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+        parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         state = {key: part.state_dict() for key, part in parts.items()}
         checkpoints.save(folder, name, {**state, "iteration": iteration, "seed": seed})
 
@@ -164,7 +165,7 @@ def _step(
     torch.manual_seed(seed * distributed.world_size() + distributed.rank())
     images = [image for image, _ in samples]
     targets = [target.to(model.device) for _, target in samples]
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=cfg.SOLVER.AMP.ENABLED):
+    with torch.autocast(str(model.device.type), torch.bfloat16, enabled=cfg.SOLVER.AMP.ENABLED):
         losses = forward(images, targets)
     total = sum(losses.values())
     optimizer.zero_grad()

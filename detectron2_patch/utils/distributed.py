@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.machine import usable_cores
@@ -31,7 +31,7 @@ TIMEOUT = timedelta(minutes=30)  # detectron2's; a process that dies is noticed 
 AUTO = "auto"
 SAID_WHY = 2  # exit status of a process that printed its error
 
-_objects = None  # the group that Python objects travel through: gloo, beside NCCL too
+_objects: Any = None  # the group that Python objects travel through: gloo, beside NCCL too
 
 
 def is_worker() -> bool:
@@ -76,7 +76,7 @@ def gather(value: Item) -> list[Item] | None:
         return [value]
     import torch.distributed as dist
 
-    parts = [None] * world_size() if rank() == 0 else None
+    parts: list | None = [None] * world_size() if rank() == 0 else None
     with _alive():
         dist.gather_object(value, parts, group=_objects)
     return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from detectron2_patch import __version__
+from detectron2_patch.version import __version__
 
 _PACKAGES = ("torch", "torchvision", "numpy")
 

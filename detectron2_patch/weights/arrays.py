@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -33,8 +33,10 @@ class PickledArray:
     """``numpy.ndarray``: made empty, then given its shape, dtype and bytes."""
 
     def __init__(self, *_: Any) -> None:
-        self.shape, self.dtype, self.raw = (0,), PickledDtype(), b""
-        self.order, self.axes = "C", None
+        self.shape: tuple = (0,)
+        self.dtype, self.raw = PickledDtype(), b""
+        self.order: Literal["C", "F"] = "C"
+        self.axes: tuple | None = None
 
     def __setstate__(self, state: tuple) -> None:
         _, self.shape, self.dtype, in_fortran_order, self.raw = state
@@ -83,7 +85,7 @@ def _from_buffer(
     """How protocol 5 spells arrays; order ``K`` is C's before the axes are exchanged."""
     array = PickledArray()
     array.raw, array.dtype, array.shape = raw, dtype, shape
-    array.order, array.axes = ("C" if order == "K" else order), axes
+    array.order, array.axes = ("F" if order == "F" else "C"), axes
     return array
 
 

@@ -70,7 +70,7 @@ def match_by_ending(tensors: dict[str, Tensor], wanted: Iterable[str]) -> dict[s
     ``res2.0.conv1.weight`` becomes the one wanted name that ends in ``.res2.0.conv1.weight``. A
     wanted name takes the longest that it ends in; a name that several take stays as it is.
     """
-    places = {}
+    places: dict[str | None, list[str]] = {}
     for name in wanted:
         words = name.split(".")
         endings = (".".join(words[start:]) for start in range(len(words)))

@@ -141,3 +141,12 @@ def test_a_plan_says_who_reads_which_treatment():
     assert plan.rpn.tolist() == [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [2, 0, 0, 0, 0]]
     assert len(plan.merges) == 2 and plan.merge_of[0] == plan.merge_of[1]
     assert plan.box[:, 0].tolist() == [0, 1, 2]  # scope rpn: the box head reads the clean P2
+
+
+def test_ranks_are_those_of_the_fitted_parts():
+    found = grid(
+        {level: (1.0,) for level in LEVELS},
+        Base(rank_of=lambda level, number: int(number)),
+        [Reduction(rank="4"), Reduction(rank="8", bits="5")],
+    )
+    assert [{(one.rank, one.bits) for one in setting} for setting in found] == [{(4, 0)}, {(8, 5)}]

@@ -103,7 +103,7 @@ class Picture(ImageCodec):
         return cls(
             quality if quality == LOSSLESS else _number(quality),
             found["chroma"] or "",
-            1.0 if scale is None else _number(scale),
+            1.0 if scale is None else _number(scale),  # type: ignore[arg-type]  # checked there
         )
 
     @property

@@ -41,8 +41,9 @@ def _halved(plane: np.ndarray) -> np.ndarray:
 def _stretched(plane: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     if plane.shape == size:
         return plane
+    height, width = size
     image = Image.fromarray(plane)  # float32: Pillow's mode F
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

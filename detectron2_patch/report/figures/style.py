@@ -42,7 +42,7 @@ SCOPE_NAMES = {
     "rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean ones",
     "pyramid": "scope pyramid: both heads read the damaged maps",
 }
-_RC = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -100,7 +100,8 @@ def new_figure(group: Group, scope: str, title: str, size: tuple[float, float]):
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=size, layout="constrained")
-    canvas.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.72 / size[1]), w_pad=0.08, h_pad=0.06)
+    layout: Any = canvas.get_layout_engine()
+    layout.set(rect=(0, 0, 1, 1 - 0.72 / size[1]), w_pad=0.08, h_pad=0.06)
     top = 1 - 0.24 / size[1]
     canvas.text(0.012, top, title, fontsize=12.5, fontweight="bold", va="center")
     for line, text in enumerate((describe(group), SCOPE_NAMES[scope])):

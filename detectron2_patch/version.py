@@ -1,0 +1,3 @@
+"""This project's own version; setup.py has it, too."""
+
+__version__ = "0.1.0"

@@ -7,12 +7,16 @@ falls. Between two points of the front the logarithm of the rate is linear in AP
 
 Intervals come from the replicates that results hold (``evaluation.bootstrap``): replicate ``i``
 draws the same images in every result, so each has a front, and a delta, of its own. Rates are those
-of all images in every replicate.
+of all images in every replicate. A family that has a point without replicates has no intervals.
+
+A front over many settings is a choice, and what was chosen on some images is a little better on
+them than on others (a winner's curse that resamples don't show). Families of levels are therefore
+called searched, unless they hold nothing but settings that were named before they were measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +24,7 @@ import numpy as np
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
-from detectron2_patch.evaluation.intervals import PERCENTILES, samples
+from detectron2_patch.evaluation.intervals import PERCENTILES
 from detectron2_patch.results.identity import check_one_model
 from detectron2_patch.settings.codecs import LevelCodec, PyramidCodec
 from detectron2_patch.settings.cost import bits_per_pixel
@@ -28,8 +32,8 @@ from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import FIT, Restored
 
 LOSSES = (0.5, 1.0, 1.4, 5.0)  # percent of the clean metric
-METHODS = ("pchip", "akima")
 IMAGE, PYRAMID, LEVELS = KINDS = ("image", "pyramid", "levels")
+SEARCHED = "levels, searched"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Point:
 
     Attributes:
         rate: bits per image pixel.
-        values: (1 + B,) percent: the metric, then its replicates'.
+        values: (1 + B,) percent: the metric, then its replicates', NaN where it has none.
     """
 
     rate: float
@@ -54,11 +58,13 @@ class Family:
         name: such as ``avif``, ``hevc/444@0.5``, ``frames``, ``levels`` (all that needs neither a
             codec nor training) and its parts ``levels/bits``, ``levels/rank``, …
         kind: ``image``, ``pyramid`` (a codec of it) or ``levels``.
+        searched: its front was chosen among many settings, on the images that it is measured on.
     """
 
     name: str
     kind: str
     points: tuple[Point, ...]
+    searched: bool = False
 
     @property
     def rates(self) -> np.ndarray:
@@ -109,36 +115,47 @@ class Rate:
     at_most: bool
 
 
-@dataclass(frozen=True)
-class Delta:
-    """Bjontegaard's delta of a family against an anchor.
-
-    Attributes:
-        rate: percent more bits at the same metric, negative: fewer; ``low``, ``high``: its
-            95 % interval, None without replicates.
-        metric: points more of the metric at the same rate; None where no rates are shared.
-        shared: the range of the metric over which ``rate`` is the mean.
-        overlap: that range's share of the range of both.
-        resamples: how many replicates have a delta; the others' curves don't overlap.
-    """
-
-    rate: float
-    low: float | None
-    high: float | None
-    metric: float | None
-    shared: tuple[float, float]
-    overlap: float
-    resamples: int
-
-
-def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
+def curves(
+    results: Iterable[Mapping[str, Any]],
+    metric: str = "AP",
+    named: Iterable[Mapping[str, Any]] | None = None,
+) -> Curves:
     """Results as families, each setting once (one with replicates before one without).
 
     Settings of scope ``rpn`` send everything and have no rate.
 
+    Args:
+        named: results whose settings were named before they were measured. The families of levels
+            are then of these alone, and ``levels, searched`` is of all.
+
     Raises:
         InputError: no clean result, no metric of it, or several models or datasets.
     """
+    clean, found = _by_setting(results, metric)
+    known = None if named is None else {Setting.from_json(one["setting"]) for one in named}
+    values = _values([clean, *found.values()], metric)
+    points: dict[tuple[str, str], list[Point]] = {}
+    for (setting, result), row in zip(found.items(), values[1:]):
+        rate = rate_of(result)
+        assert rate is not None  # no others were taken
+        for key in _families_of(setting, known):
+            points.setdefault(key, []).append(Point(rate, row, result))
+    families = {
+        name: Family(
+            name,
+            kind,
+            tuple(sorted(those, key=lambda p: (p.rate, -p.values[0]))),
+            kind == LEVELS and (known is None or name == SEARCHED),
+        )
+        for (kind, name), those in sorted(points.items())
+    }
+    return Curves(metric, values[0], families)
+
+
+def _by_setting(
+    results: Iterable[Mapping[str, Any]], metric: str
+) -> tuple[Mapping[str, Any], dict[Setting, Mapping[str, Any]]]:
+    """The clean result, and the others that have a rate and the metric."""
     found: dict[Setting, Mapping[str, Any]] = {}
     clean = None
     known = [result for result in results if result["dataset"]]  # the origin's files say nothing
@@ -155,18 +172,7 @@ def curves(results: Iterable[Mapping[str, Any]], metric: str = "AP") -> Curves:
             f"no result of the clean pyramid with a {metric} to lose; make it with "
             "tools/train_net.py --scope pyramid, or choose another metric"
         )
-    values = _values([clean, *found.values()], metric)
-    points: dict[tuple[str, str], list[Point]] = {}
-    for (setting, result), row in zip(found.items(), values[1:]):
-        rate = rate_of(result)
-        assert rate is not None  # no others were taken
-        for key in _families_of(setting):
-            points.setdefault(key, []).append(Point(rate, row, result))
-    families = {
-        name: Family(name, kind, tuple(sorted(those, key=lambda p: (p.rate, -p.values[0]))))
-        for (kind, name), those in sorted(points.items())
-    }
-    return Curves(metric, values[0], families)
+    return clean, found
 
 
 def rate_of(result: Mapping[str, Any]) -> float | None:
@@ -175,13 +181,22 @@ def rate_of(result: Mapping[str, Any]) -> float | None:
 
 
 def _values(results: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """(n, 1 + B): AP50 and the like have no replicates."""
-    if metric in SIZES:
-        return samples(results, metric)
-    return np.array([[result["results"]["bbox"][metric]] for result in results], dtype=float)
+    """(n, 1 + B): the metric, then as many replicates as the first result has.
+
+    NaN where a result has none, fewer, or of another seed; AP50 and the like have none.
+    """
+    boots = [(result.get("bootstrap") or {}) if metric in SIZES else {} for result in results]
+    count = boots[0].get("replicates", 0)
+    values = np.full((len(results), 1 + count), np.nan)
+    for row, result, own in zip(values, results, boots):
+        row[0] = result["results"]["bbox"][metric]
+        if count and own.get("seed") == boots[0]["seed"]:
+            replicates = own["bbox"][metric][:count]
+            row[1 : 1 + len(replicates)] = replicates
+    return values
 
 
-def _families_of(setting: Setting) -> list[tuple[str, str]]:
+def _families_of(setting: Setting, named: Container[Setting] | None) -> list[tuple[str, str]]:
     """(kind, name) of the families that a setting is in."""
     if setting.image is not None:
         return [(IMAGE, setting.image.family)]
@@ -190,7 +205,10 @@ def _families_of(setting: Setting) -> list[tuple[str, str]]:
             return [(PYRAMID, one.family)]
         if isinstance(one, LevelCodec):
             return [(LEVELS, f"{LEVELS}/{one.family}")]
-    return [(LEVELS, LEVELS), (LEVELS, f"{LEVELS}/{_means(setting)}")]
+    own = [(LEVELS, LEVELS), (LEVELS, f"{LEVELS}/{_means(setting)}")]
+    if named is None:
+        return own
+    return [(LEVELS, SEARCHED), *(own if setting in named else ())]
 
 
 def _means(setting: Setting) -> str:
@@ -259,83 +277,3 @@ def best_image(curves: Curves, loss: float = 1.0) -> Family:
         return (np.inf if rate is None else rate), -family.values[:, 0].max()
 
     return min(known, key=cost)
-
-
-def bjontegaard(anchor: Family, test: Family, method: str = METHODS[0]) -> Delta:
-    """Delta rate and delta metric of ``test`` against ``anchor``, over the range that both share.
-
-    Of the monotone fronts, by the package ``bjontegaard``.
-
-    Raises:
-        InputError: a front has less than two points, or no metric is shared; says which.
-    """
-    package = _package()
-    pairs = [_fronts(anchor, test, at) for at in range(anchor.values.shape[1])]
-    reason = _refusal(anchor.name, test.name, *pairs[0])
-    if reason:
-        raise InputError(reason)
-    (_, ours), (_, theirs) = pairs[0]
-    shared = max(ours[0], theirs[0]), min(ours[-1], theirs[-1])
-    whole = max(ours[-1], theirs[-1]) - min(ours[0], theirs[0])
-    replicates = np.array(
-        [
-            _delta(package.bd_rate, *pair, method)
-            for pair in pairs[1:]
-            if not _refusal(anchor.name, test.name, *pair)
-        ]
-    )
-    low = high = None
-    if len(replicates):
-        low, high = np.percentile(replicates, PERCENTILES).tolist()
-    return Delta(
-        _delta(package.bd_rate, *pairs[0], method),
-        low,
-        high,
-        _delta(package.bd_psnr, *pairs[0], method) if _share_rates(*pairs[0]) else None,
-        (float(shared[0]), float(shared[1])),
-        float((shared[1] - shared[0]) / whole),
-        len(replicates),
-    )
-
-
-Front = tuple[np.ndarray, np.ndarray]
-
-
-def _fronts(anchor: Family, test: Family, replicate: int) -> tuple[Front, Front]:
-    ours, theirs = (front(one.rates, one.values[:, replicate]) for one in (anchor, test))
-    return ours, theirs
-
-
-def _refusal(anchor: str, test: str, ours: Front, theirs: Front) -> str | None:
-    """Why two fronts have no delta."""
-    for name, (rates, _) in ((anchor, ours), (test, theirs)):
-        if len(rates) < 2:
-            return f"the front of {name} has {len(rates)} point; two are needed: add qualities"
-    (_, a), (_, b) = ours, theirs
-    if min(a[-1], b[-1]) <= max(a[0], b[0]):
-        return (
-            f"{anchor} lies between {a[0]:.2f} and {a[-1]:.2f} and {test} between {b[0]:.2f} and "
-            f"{b[-1]:.2f}: the curves don't overlap; add qualities between"
-        )
-    return None
-
-
-def _share_rates(ours: Front, theirs: Front) -> bool:
-    (a, _), (b, _) = ours, theirs
-    return min(a[-1], b[-1]) > max(a[0], b[0])
-
-
-def _delta(of: Any, ours: Front, theirs: Front, method: str) -> float:
-    delta = of(*ours, *theirs, method=method, require_matching_points=False, min_overlap=0)
-    return float(delta)
-
-
-def _package() -> Any:
-    try:
-        import bjontegaard
-    except ImportError as error:
-        raise InputError(
-            "Bjontegaard's delta needs the package bjontegaard; "
-            "pip install 'detectron2-patch[codecs]'"
-        ) from error
-    return bjontegaard

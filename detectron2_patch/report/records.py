@@ -56,7 +56,7 @@ class Record:
 class Group:
     """The results of one detector, dataset, configuration and engine, each setting once.
 
-    ``notes`` are remarks on the data that a reader has to know.
+    ``notes`` are remarks on the data that a reader has to know, ``results`` all that were read.
     """
 
     dataset: str
@@ -67,6 +67,7 @@ class Group:
     identity: Model
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def clean(self) -> Record | None:
@@ -112,6 +113,7 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
         identity = model_of(result)
         if identity not in groups:
             groups[identity] = _new_group(result, identity)
+        groups[identity].results.append(result)
         record = make_record(result)
         first = seen.setdefault((identity, record.setting), record)
         if first is record:

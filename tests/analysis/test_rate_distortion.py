@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_results import made
 
+from detectron2_patch.analysis.delta import bjontegaard
 from detectron2_patch.analysis.rate_distortion import (
     Curves,
     Family,
     Point,
     best_image,
-    bjontegaard,
     curves,
     front,
     rate_at,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2_patch.report.figures import keys, levels, pairs, payload
+from detectron2_patch.report.figures import keys, levels, pairs, payload, rate_distortion
 from detectron2_patch.report.figures.style import Figure
 from detectron2_patch.report.records import Group
 from detectron2_patch.settings.levels import SCOPES
 
 NAMES = (
+    "rate_distortion_pyramid",
     "payload_pyramid",
     *(f"{kind}_{scope}" for kind in ("levels", "pairs", "key_levels") for scope in SCOPES),
 )
@@ -27,6 +28,11 @@ def draw_all(group: Group, key_levels: Mapping[str, Any]) -> tuple[list[Figure],
     def keep(figure: Figure | None, otherwise: str) -> None:
         figures.append(figure) if figure is not None else absent.append(otherwise)
 
+    keep(
+        rate_distortion.draw(group),
+        "AP against bits per pixel: needs a clean result and two others of one family in scope "
+        "pyramid that tell bits per pixel (sweep.py --image jpeg:25 jpeg:75 --scope pyramid)",
+    )
     keep(
         payload.draw(group),
         "payload against AP drop: needs a clean result and others in scope pyramid",

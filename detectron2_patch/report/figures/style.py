@@ -64,6 +64,9 @@ _RC: Any = {
 }
 
 
+_METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+
+
 @dataclass
 class Figure:
     """A drawn figure: its file name's stem, a caption, and what the data lacks for it."""
@@ -146,13 +149,23 @@ def show_ratio(ratio: float) -> str:
     return "max" if math.isinf(ratio) else f"{ratio:g}"
 
 
+def write_to(figure: Figure, path: str) -> None:
+    """Write the one file ``path``, a ``.png`` or ``.svg``, equal bytes for equal data.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    suffix = path.rpartition(".")[2]
+    with atomic_write(path) as file:
+        figure.canvas.savefig(file, format=suffix, metadata=_METADATA[suffix])
+
+
 def write(figure: Figure, folder: Path) -> list[Path]:
     """Write PNG and SVG, equal bytes for equal data; returns both paths."""
     paths = []
-    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+    for suffix in _METADATA:
         path = folder / f"{figure.name}.{suffix}"
-        with atomic_write(path) as file:
-            figure.canvas.savefig(file, format=suffix, metadata=metadata)
+        write_to(figure, str(path))
         figure.canvas.set_layout_engine("none")  # what the first has laid out serves the second
         paths.append(path)
     return paths

@@ -17,8 +17,8 @@ from detectron2_patch.settings.parsing import (
     RankOf,
     parse_send,
     parse_setting,
-    restored,
 )
+from detectron2_patch.settings.restoring import restored
 from detectron2_patch.settings.setting import RPN, Setting, Treatments
 from detectron2_patch.settings.treatments import Sent, is_sent
 from detectron2_patch.settings.words import arguments_of, split_flags

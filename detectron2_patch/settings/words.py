@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
 from detectron2_patch.settings.levels import LEVELS, ratio_to_json
-from detectron2_patch.settings.parsing import NONE, restored
+from detectron2_patch.settings.parsing import NONE
 from detectron2_patch.settings.registry import PYRAMID_FLAGS
+from detectron2_patch.settings.restoring import restored
 from detectron2_patch.settings.treatments import Restored, Sent, Treatment, is_sent
 
 # The flags of a setting and the arguments of parse_setting that they are.

@@ -15,7 +15,7 @@ import numpy as np
 from detectron2_patch.analysis.search import Point, front
 from detectron2_patch.settings.cost import BYTES, level_cost
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.settings.parsing import restored
+from detectron2_patch.settings.restoring import restored
 from detectron2_patch.settings.setting import Treatments
 from detectron2_patch.settings.treatments import CLEAN, Sent
 

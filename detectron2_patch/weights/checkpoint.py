@@ -89,7 +89,7 @@ def _read(path: Path, mmap: bool = True) -> Any:
         start = file.read(256)
         file.seek(0)
         if start.startswith(ZIP_MAGIC):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
         if start.startswith(LEGACY_MAGIC):
             return torch.load(file, map_location="cpu", weights_only=True)
         if start.startswith(PICKLE_STARTS):

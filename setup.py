@@ -7,7 +7,8 @@ REPORT = ["matplotlib>=3.7", "pandas>=2"]
 # image codecs and coded frames (--image, --frames), and Bjontegaard's deltas of their curves
 CODECS = ["av>=15", "bjontegaard>=1.3", "imagecodecs>=2024.9.22", "pillow>=11.3"]
 TEST = ["hypothesis>=6.80", "pytest>=7.4", *REPORT, *CODECS]
-DEV = ["build>=1", "import-linter>=2", "mypy>=1.11", "ruff>=0.6"]
+# ruff by its minor version, which decides the format
+DEV = ["build>=1", "import-linter>=2", "mypy>=2,<3", "ruff>=0.17,<0.18"]
 
 setup(
     name="detectron2-patch",

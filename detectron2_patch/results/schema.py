@@ -152,7 +152,7 @@ def upgraded(result: dict[str, Any]) -> dict[str, Any]:
     """A result of an earlier schema in today's: its costs count what is sent once.
 
     Raises:
-        ValueError: it is of a later schema.
+        ValueError: it is of a later schema, or its payload tells only some of what makes its cost.
     """
     schema = result.get("schema", 1)
     if schema == SCHEMA:
@@ -161,7 +161,10 @@ def upgraded(result: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"its schema is {schema!r}, and this program knows 1 to {SCHEMA}")
     payload = result["payload"]
     if payload and "total_bytes" in payload:
-        payload = with_cost(payload)
+        try:
+            payload = with_cost(payload)
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            raise ValueError(f"the cost of its payload can't be reckoned: {error!r}") from error
     return {"schema": SCHEMA, **result, "payload": payload}
 
 

@@ -8,6 +8,7 @@ from made_results import made, made_grid
 
 from detectron2_patch.results.file import load_results
 from detectron2_patch.results.packing import write_packed
+from detectron2_patch.results.schema import SCHEMA
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
 from detectron2_patch.report.make import make_report
@@ -35,6 +36,7 @@ def grid(tmp_path_factory):
     for bits, count in ((4, 9000), (2, 4000)):
         one = made(1, 1, 1, 1, 1, bits=dict.fromkeys(("p2", "p3"), bits))
         one["payload"].update(total_bytes=count, bits_per_pixel=count / 1000)
+        one["schema"] = SCHEMA
         one["results"]["bbox"]["AP"] -= 3 - bits / 2
         methods.mkdir(exist_ok=True)
         (methods / f"{bits}.json").write_text(json.dumps(one))
@@ -157,15 +159,22 @@ def test_a_nearest_better_point_saves_data(page, grid):
     sent = 4 * sum(made(2, 1, 1, 1, 1)["payload"]["sent"].values())
     less = int(100 * (1 - 4000 / sent))
     assert (
-        f"Least data for this AP: 2 bits: AP +3.0, {less} % less data."
+        f"Least data for this AP: 2 bits P2 P3: AP +3.0, {less} % less data."
         in shown(page, "suggestions")[0]
     )
     page.run("document.querySelector('#suggestions button').click()")
-    assert shown(page, "state", "value-AP", "sent") == ["2 bits", "68.0", "400 bytes an image"]
+    assert shown(page, "state", "value-AP", "sent") == [
+        "2 bits P2 P3",
+        "68.0",
+        "400 bytes an image",
+    ]
     link = page.run("location.href")
     page.open(link)
-    assert shown(page, "state", "value-AP") == ["2 bits", "68.0"]
-    assert page.run("document.getElementById('method').selectedOptions[0].textContent") == "2 bits"
+    assert shown(page, "state", "value-AP") == ["2 bits P2 P3", "68.0"]
+    assert (
+        page.run("document.getElementById('method').selectedOptions[0].textContent")
+        == "2 bits P2 P3"
+    )
     choose_scope(page, "rpn")
     page.run("document.getElementById('better').click()")
     assert "saves no data" in shown(page, "suggestions")[0]

@@ -81,6 +81,7 @@ def broken(**changes):
         ("3", "no JSON object"),
         ("[]", "no JSON object"),
         ("{}", "it has no args, setting"),
+        (broken(schema=1, payload={"total_bytes": 9}), "cost of its payload"),
         (broken(setting={"scope": "rpn"}), '"cr"'),
         (broken(setting={"scope": "rpn", "cr": {"p2": 1}}), '"cr"'),
         (broken(setting={"scope": "rpn", "cr": dict.fromkeys(LEVELS, 0)}), '"cr"'),

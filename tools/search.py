@@ -68,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--by", choices=("bytes", "elements"), default="bytes", help="what is to be small (bytes)")
     add("--csv", metavar="FILE", help="write every point, the front marked")
     add("--json", metavar="FILE", help="the same as JSON, with the best point")
+    add(
+        "--list",
+        metavar="FILE",
+        help="write the front's settings as sweep.py --cr-list takes them, to measure them on "
+        "images that they weren't chosen on",
+    )
     run = parser.add_argument_group("with --run").add_argument
     run("--run", action="store_true", help="evaluate what may be better")
     run("--rounds", type=int, default=4, metavar="N", help="passes over the images at most (4)")
@@ -271,6 +277,8 @@ def report(args: argparse.Namespace, results: list) -> None:
     found = _best(args, points)
     if args.csv is not None:
         write_csv(rows, args.csv)
+    if args.list is not None:
+        write_list(chosen, args.list)
     if args.json is not None:
         write_json(args, clean, rows, found and rows[points.index(found)], args.json)
     print(format_front([one for one in rows if one["front"]], args.metric, args.by))
@@ -313,6 +321,16 @@ def write_csv(rows: list[dict], path: str) -> None:
     writer.writerows(rows)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
+
+
+def write_list(points: list, path: str) -> None:
+    """The settings of the front, one a line."""
+    from detectron2_patch.utils.files import atomic_write
+
+    lines = ["# The front of a search; tools/sweep.py --cr-list reads it."]
+    lines += [point.words for point in points]
+    with atomic_write(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
 
 
 def write_json(args: argparse.Namespace, clean: dict, rows: list[dict], found, path: str) -> None:

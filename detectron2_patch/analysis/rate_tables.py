@@ -79,8 +79,7 @@ def _who(family: Family) -> dict[str, Any]:
 
 
 def format_rates(curves: Curves) -> str:
-    """A row a family: bits per pixel at each loss, the best at the first loss that one reaches
-    last."""
+    """A row a family: bits per pixel at each loss."""
     rows = []
     for family in curves.families.values():
         found = [rate_at_loss(family, curves.clean, loss) for loss in LOSSES]

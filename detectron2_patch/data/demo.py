@@ -13,12 +13,12 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import cache_dir
 from detectron2_patch.utils.progress import progress
 
-IMAGES = {"train": 800, "val": 200}
+IMAGES = {"train": 800, "val": 200, "test": 200}  # test: what was found on val is measured there
 VERSION = 2  # of the scenes: part of the folder's name, so that a change makes them anew
 
 
 def ensure_demo(split: str, root: Path | None = None) -> tuple[Path, Path]:
-    """The JSON and the image folder of ``split`` (``train`` or ``val``) below ``root``.
+    """The JSON and the image folder of ``split`` (``train``, ``val`` or ``test``) below ``root``.
 
     Made when missing, in a folder that takes its name once it is whole, so that a killed run
     or two at once leave no half dataset. Images are BMP: uncompressed, so that their bytes,

@@ -79,7 +79,7 @@ def render(split: str, index: int) -> tuple[np.ndarray, list[dict]]:
     An object has ``category`` (index into ``CLASSES``), ``bbox`` (x, y, w, h around its visible
     pixels) and ``area`` (how many those are).
     """
-    draw = Draw({"train": 1_000_000, "val": 2_000_000}[split] + index)
+    draw = Draw({"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}[split] + index)
     canvas = background(draw)
     owner = np.full((SIDE, SIDE), -1)
     drawn: list[Drawn] = []

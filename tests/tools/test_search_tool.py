@@ -129,3 +129,16 @@ def test_another_models_results_are_refused_before_the_first_sweep(
     assert search.main(command("--run")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert str(tiny / "results") in error and "demo_val" in error and "--results-dir" in error
+
+
+def test_the_front_is_a_list_that_a_sweep_measures_elsewhere(search, load, command, tiny):
+    """Chosen here, measured there: every setting of the list gets its result."""
+    (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
+    front = tiny / "front.txt"
+    flags = ["--candidates", str(tiny / "candidates.txt"), "--max-drop", "100"]
+    assert search.main(command("--run", "--rounds", "1", *flags, "--list", str(front))) == 0
+    lines = [line for line in front.read_text().splitlines() if not line.startswith("#")]
+    there = command("--cr-list", str(front), "--scope", "pyramid")
+    there[there.index("--results-dir") + 1] = str(tiny / "there")
+    assert load("sweep").main(there) == 0
+    assert len(load_results(tiny / "there")) == len(lines) > 0

@@ -28,6 +28,7 @@ from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
 from detectron2_patch.training.checkpoints import last_path
 from detectron2_patch.training.data import check_batch
+from detectron2_patch.training.trainer import one_value_told
 from detectron2_patch.utils import distributed
 
 
@@ -57,11 +58,12 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     trainer = _trainer_of(model)(cfg)
     trainer.resume_or_load(resume=resume)
     try:
-        trainer.train()
+        with one_value_told():
+            trainer.train()
     except SizeMismatchError as error:
         raise InputError(f"dataset {dataset.name}: {_reason(error)}") from error
     except InputError as error:
-        raise InputError(_reason(error)) from error
+        raise InputError(_reason(error) or str(error)) from error
     except FloatingPointError as error:
         raise InputError(
             f"training diverged at iteration {trainer.iter}; lower SOLVER.BASE_LR "

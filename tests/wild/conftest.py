@@ -18,6 +18,7 @@ _spec.loader.exec_module(_shared)
 load, tiny, command = _shared.load, _shared.tiny, _shared.command
 train_net, sweep, visualize = _shared.train_net, _shared.sweep, _shared.visualize
 
+
 @pytest.fixture(params=["torchvision", "detectron2"])
 def engine(request):
     if request.param == "detectron2" and (problem := detectron2_problem()):

@@ -374,7 +374,7 @@ def needs_launch(args: argparse.Namespace) -> bool:
                 "processes here; leave --num-gpus out"
             )
         return False
-    several = (count or 1) > 1 or args.num_machines != 1
+    several = (count or 1) > 1 or args.num_machines != 1 or args.machine_rank != 0
     if several and wanted_device(args) != "cpu":
         distributed.check_gpus(count or 1)
     return several

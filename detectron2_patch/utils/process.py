@@ -62,7 +62,9 @@ def stop_at_import() -> None:
     """Until a command is under way a signal ends it at once, in one line."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        os.write(2, f"stopped by {signal.Signals(number).name}; nothing was written\n".encode())
+        if "RANK" not in os.environ:  # of several processes the launcher says it
+            name = signal.Signals(number).name
+            os.write(2, f"interrupted by {name}; no file is half written\n".encode())
         os._exit(128 + number)
 
     for number in SIGNALS:

@@ -89,3 +89,41 @@ def test_a_cache_without_a_home_says_what_to_set(train_net, monkeypatch, capsys,
     arguments = ["--engine", "torchvision", "--device", "cpu", "--results-dir", str(tmp_path)]
     assert train_net.main(arguments) == 2
     assert "set DETECTRON2_PATCH_CACHE" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("folder", ["", "a\0b", "a" * 300, "a/" + "b" * 300, "\ud800"])
+@pytest.mark.parametrize("tool", ["train_net", "sweep"])
+def test_a_results_folder_that_cannot_be_is_refused_before_the_work(
+    load, command, tiny, capsys, tool, folder
+):
+    words = command(*(["--grid", "1"] if tool == "sweep" else []))
+    words[words.index("--results-dir") + 1] = folder
+    (tiny / "boxes.json").unlink()  # what would be found next
+    assert load(tool).main(words) == 2
+    assert "results" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_rank_of_one_machine_is_refused(train_net, command, capsys):
+    assert train_net.main(command("--machine-rank", "3")) == 2
+    assert "--machine-rank 3 of --num-machines 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM"])
+def test_a_signal_to_several_processes_is_one_line(tiny, command, name):
+    arguments = command("--num-gpus", "2", "--grid", "1")
+    tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), *arguments]
+    parent = subprocess.Popen(
+        tool, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("no /proc here")
+    while not children.read_text().split() and parent.poll() is None:
+        time.sleep(0.05)
+    parent.send_signal(getattr(signal, name))
+    out, err = parent.communicate(timeout=100)
+    assert parent.returncode == 128 + getattr(signal, name), err
+    assert f"interrupted by {name}; what is finished is kept" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not list(tiny.glob("results/*.json"))

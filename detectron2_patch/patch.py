@@ -51,7 +51,17 @@ class Patch:
         )
 
     def apply(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A new pyramid, as received. The one given stays as it is: the other head may read it."""
+        """A new pyramid, as received, of the maps' own type. The one given stays as it is: the
+        other head may read it.
+
+        Raises:
+            InputError: a level is missing, or the model is being traced.
+        """
+        if torch.jit.is_tracing():
+            raise InputError(
+                "a patched model can't be traced: the trace would keep this image's sizes; trace "
+                "the model without the patch, or run it as it is"
+            )
         missing = [level for level in LEVELS if level not in features]
         if missing:
             raise InputError(
@@ -59,6 +69,7 @@ class Patch:
                 " a detector with FPN levels p2 to p6 is needed"
             )
         self.calls += 1
+        clean, features = features, {k: _single(features[k]) for k in LEVELS}  # what codecs take
         if self.coded and self.setting.scope == PYRAMID:
             received, nbytes = self._over_the_wire(features)
         else:
@@ -66,7 +77,7 @@ class Patch:
             received = {level: channel.map(level, self.treatments[level]) for level in LEVELS}
             nbytes = bytes_by_part(self.treatments, channel.nbytes)
         self.traffic.add(features, self.treatments, nbytes)
-        return {**features, **received}
+        return {**clean, **{level: received[level].to(clean[level].dtype) for level in LEVELS}}
 
     def _over_the_wire(
         self, features: Mapping[str, Tensor]
@@ -83,6 +94,11 @@ class Patch:
                 nbytes[part] += len(stream)
             received.append(receive_pyramid(data, self.treatments, self.fitted, device))
         return {level: torch.stack([one[level] for one in received]) for level in LEVELS}, nbytes
+
+
+def _single(feature: Tensor) -> Tensor:
+    """Half precision and bfloat16 as float32, which holds all their values."""
+    return feature.float() if feature.dtype in (torch.float16, torch.bfloat16) else feature
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS, PYRAMID_FLAGS
-from detectron2_patch.utils import distributed
+from detectron2_patch.utils import distributed, process
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
@@ -21,7 +24,16 @@ COCO_HINT = (
     "no --config-file: running the demo. For COCO, set DETECTRON2_DATASETS to the folder that "
     "holds coco/ and see the last example of --help"
 )
+GOES_ON = "what is finished is kept: the same command goes on"
+NO_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
 logger = logging.getLogger(__name__)
+
+process.mend_streams()  # before --help, which ASCII terminals can't show
+if (
+    Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent
+    == ROOT / "tools"
+):
+    process.stop_at_import()
 
 
 SETTING_FLAGS = (
@@ -287,11 +299,14 @@ def parse_args(
 
 
 def start(
-    run: Callable[[argparse.Namespace], None], args: argparse.Namespace, line: Sequence[str]
+    run: Callable[[argparse.Namespace], None],
+    args: argparse.Namespace,
+    line: Sequence[str],
+    kept: str = "",
 ) -> int:
     """Call ``run(args)`` here, or ``line`` in as many processes as the flags ask for.
 
-    Returns the exit status: 2 for a mistake, which is told in one line.
+    Returns the exit status: 2 for a mistake, which is told in one line; see ``told`` for ``kept``.
     """
 
     def work() -> int | None:
@@ -302,21 +317,45 @@ def start(
         with distributed.joined(wanted_device(args)):
             return run(args)
 
-    return told(work)
+    return told(work, kept)
 
 
-def told(work: Callable[[], int | None]) -> int:
-    """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line.
+def told(work: Callable[[], int | None], kept: str = "") -> int:
+    """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line, and
+    128 and its number for a signal.
 
     What is logged meanwhile goes to stderr, of rank 0 all, of the others what is a warning.
+
+    Args:
+        kept: what to say of a run that was stopped.
     """
     level = logging.INFO if distributed.rank() == 0 else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
     try:
-        return work() or 0
+        with process.stoppable():
+            status = work() or 0
+            sys.stdout.flush()
+            return status
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return 2
+    except KeyboardInterrupt as error:
+        number = signal.Signals(getattr(error, "number", signal.SIGINT))
+        if not distributed.is_worker():  # its launcher says it
+            tell(f"interrupted by {number.name}; {kept or 'no file is half written'}")
+        return 128 + number
+    except OSError as error:
+        if error.errno not in NO_OUTPUT:
+            raise
+        process.drop_stdout()
+        tell(f"error: cannot write the output: {error.strerror}; give it a place that takes it all")
+        return 2
+
+
+def tell(line: str) -> None:
+    """A line on stderr, whatever it holds and wherever that goes."""
+    with suppress(OSError):
+        print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
 
 
 def needs_launch(args: argparse.Namespace) -> bool:
@@ -335,7 +374,7 @@ def needs_launch(args: argparse.Namespace) -> bool:
                 "processes here; leave --num-gpus out"
             )
         return False
-    several = (count or 1) > 1 or args.num_machines != 1
+    several = (count or 1) > 1 or args.num_machines != 1 or args.machine_rank != 0
     if several and wanted_device(args) != "cpu":
         distributed.check_gpus(count or 1)
     return several

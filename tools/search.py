@@ -18,6 +18,7 @@ import sys
 from dataclasses import replace
 
 from common import (
+    GOES_ON,
     add_common_flags,
     need_fitted,
     open_fitted,
@@ -105,11 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(build_parser(), argv, LISTS)
-    try:
-        return start(run, args, [__file__, *argv])
-    except KeyboardInterrupt:
-        print("interrupted; what is finished is kept: the same command goes on", file=sys.stderr)
-        return 1
+    return start(run, args, [__file__, *argv], GOES_ON)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from common import (
+    GOES_ON,
     SETTING_FLAGS,
     add_common_flags,
     add_overrides,
@@ -128,11 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(build_parser(), argv, LISTS)
-    try:
-        return start(run, args, [__file__, *argv])
-    except KeyboardInterrupt:
-        print("interrupted; what is finished is kept: the same command goes on", file=sys.stderr)
-        return 1
+    return start(run, args, [__file__, *argv], GOES_ON)
 
 
 def choose_settings(args: argparse.Namespace, fitted) -> list:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detectron2_patch.data.coco import CocoDataset, training_boxes
-from detectron2_patch.data.images import network_size
+from detectron2_patch.data.images import about, network_size
 from detectron2_patch.rcnn.anchors import Anchors
 from detectron2_patch.rcnn.fpn import STRIDES
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
@@ -24,6 +24,9 @@ def level_shares(cfg, dataset: CocoDataset) -> dict[str, dict[str, float]]:
     Returns:
         ``area``: COCO's small, medium, large by annotated area; ``pooled``: the level the box
         head pools the box from; ``anchor``: the level of the anchor with the highest IoU.
+
+    Raises:
+        InputError: a side of an image rounds to 0 at that size.
     """
     anchors = Anchors(cfg.MODEL.ANCHOR_GENERATOR)
     grids: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
@@ -34,7 +37,8 @@ def level_shares(cfg, dataset: CocoDataset) -> dict[str, dict[str, float]]:
                 kind = next(name for name, top in AREAS.items() if annotation["area"] < top)
                 counts["area"][kind] += 1
         size = (image["height"], image["width"])
-        height, width = network_size(size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        with about(dataset.image_path(image)):
+            height, width = network_size(size, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         boxes = torch.from_numpy(training_boxes(dataset, image)[0])
         boxes = boxes * torch.tensor([width / size[1], height / size[0]] * 2)
         if (height, width) not in grids:

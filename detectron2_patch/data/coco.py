@@ -7,11 +7,13 @@ training, and left as they are for the evaluation.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from detectron2_patch.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+FEW = 3  # boxes from which nothing is guessed
+LIKE_CORNERS = (
+    ". As most boxes do so, they look like x0 y0 x1 y1, and COCO's are x y width height: check them"
+)
+LONGEST = 2**31 - 1  # pixels of a side: more than any format can hold
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 
 
@@ -82,6 +89,7 @@ def load_coco(
     for image, size in zip(images, sizes):
         digest.update(json.dumps([image["file_name"], size]).encode())
     annotations = _annotations(data["annotations"], images, set(categories), json_file)
+    _warn_of_supercategory(name, categories, annotations)
     return CocoDataset(
         name=name,
         json_file=json_file,
@@ -138,8 +146,8 @@ def training_boxes(dataset: CocoDataset, image: dict[str, Any]) -> tuple[np.ndar
 def _read_bytes(name: str, json_file: Path) -> bytes:
     try:
         return json_file.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"dataset {name}: cannot read {json_file}: {reason}") from error
 
 
@@ -151,7 +159,7 @@ def _parse(raw: bytes, json_file: Path) -> dict[str, Any]:
             f"{json_file} is not valid JSON: {error.msg} at line {error.lineno}, "
             f"column {error.colno}"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not Unicode, a number of 5,000 digits
         raise InputError(f"{json_file} is not valid JSON: {error}") from error
     parts = ("images", "annotations", "categories")
     missing = [k for k in parts if not isinstance(data, dict) or not isinstance(data.get(k), list)]
@@ -169,12 +177,13 @@ def _parse(raw: bytes, json_file: Path) -> dict[str, Any]:
     return data
 
 
-def _identified(entries: list, what: str, json_file: Path, unique: bool = True) -> None:
-    """Every entry is an object with a whole number as "id", no two the same."""
+def _identified(entries: list, what: str, json_file: Path, unique: bool = True) -> list[dict]:
+    """The entries, each an object with a whole number as "id" (7.0 is one), no two the same."""
     seen: set[int] = set()
+    found = []
     for position, entry in enumerate(entries):
-        identity = entry.get("id") if isinstance(entry, dict) else None
-        if type(identity) is not int:
+        identity = _whole(entry.get("id")) if isinstance(entry, dict) else None
+        if identity is None:
             raise InputError(
                 f'{json_file}: {what} number {position + 1} has no whole number as "id"'
             )
@@ -183,30 +192,51 @@ def _identified(entries: list, what: str, json_file: Path, unique: bool = True) 
                 f"{json_file}: {what} id {identity} occurs twice; ids have to be unique"
             )
         seen.add(identity)
+        found.append(entry if type(entry["id"]) is int else {**entry, "id": identity})
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, written as one or as a float: COCO's minival has 1234.0."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it, in one line that fits a terminal."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:90]} …"
 
 
 def _categories(entries: list, json_file: Path) -> dict[int, str]:
-    _identified(entries, "category", json_file)
+    entries = _identified(entries, "category", json_file)
     if not entries:
         raise InputError(f'{json_file} has no categories; list the classes in "categories"')
     for entry in entries:
         if not isinstance(entry.get("name"), str) or not entry["name"]:
             raise InputError(f'{json_file}: category id {entry["id"]} has no "name"')
+        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in entry["name"]):
+            raise InputError(
+                f"{json_file}: category id {entry['id']} has the name {_shown(entry['name'])}, "
+                "which no file can hold; name it in whole characters"
+            )
     return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda e: e["id"])}
 
 
 def _images(entries: list, json_file: Path) -> list[dict[str, Any]]:
-    _identified(entries, "image", json_file)
+    entries = _identified(entries, "image", json_file)
     if not entries:
         raise InputError(f'{json_file} has no images; list them in "images"')
     for entry in entries:
         if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
             raise InputError(f'{json_file}: image id {entry["id"]} has no "file_name"')
         for side in ("width", "height"):
-            if type(entry.get(side)) is not int or entry[side] < 1:
+            if type(entry.get(side)) is not int or not 1 <= entry[side] <= LONGEST:
                 raise InputError(
-                    f'{json_file}: image id {entry["id"]} has "{side}" {entry.get(side)!r}; it '
-                    "has to be a whole number of pixels, 1 or more"
+                    f'{json_file}: image id {entry["id"]} has "{side}" '
+                    f"{_shown(entry.get(side))}; it has to be a whole number of pixels, 1 to "
+                    f"{LONGEST}"
                 )
     return sorted(entries, key=lambda entry: entry["id"])
 
@@ -233,39 +263,73 @@ def _file_sizes(name: str, images: list[dict[str, Any]], image_root: Path) -> li
 
 
 def _list_folder(folder: str) -> dict[str, int]:
+    """Files and their bytes; what can't be looked at, such as a link in a loop, is no file.
+
+    Raises:
+        InputError: the folder is there and may not be entered.
+    """
+    found = {}
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except OSError:
-        return {}  # every image in it is then reported as missing
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        if not os.access(folder, os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except PermissionError as error:
+        raise InputError(
+            f"image folder {folder} may not be entered: {error.strerror}; change its permissions, "
+            "or give another folder"
+        ) from error
+    except (OSError, ValueError):  # ValueError: a name that no folder can have
+        pass  # every image in it is then reported as missing
+    return found
 
 
 def _annotations(
     entries: list, images: list[dict[str, Any]], categories: set[int], json_file: Path
 ) -> dict[int, list[dict[str, Any]]]:
     # COCO 2014's minival files repeat a few annotation ids; detectron2 lets them pass as well.
-    _identified(entries, "annotation", json_file, unique="minival" not in json_file.name)
+    entries = _identified(entries, "annotation", json_file, "minival" not in json_file.name)
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
     for entry in entries:
         where = f"{json_file}: annotation id {entry['id']}"
-        image_id, category = entry.get("image_id"), entry.get("category_id")
-        if type(image_id) is not int or image_id not in by_image:
-            raise InputError(f'{where} has image_id {image_id!r}, which is not in "images"')
-        if type(category) is not int or category not in categories:
-            raise InputError(f'{where} has category_id {category!r}, which is not in "categories"')
+        image_id, category = _whole(entry.get("image_id")), _whole(entry.get("category_id"))
+        for key, value, known, there in (
+            ("image_id", image_id, by_image, "images"),
+            ("category_id", category, categories, "categories"),
+        ):
+            if value is None or value not in known:
+                given = _shown(entry.get(key))
+                raise InputError(f'{where} has {key} {given}, which is not in "{there}"')
         box = entry.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
             raise InputError(
-                f"{where} has bbox {box!r}; it has to be four finite numbers: x, y, width, height"
+                f"{where} has bbox {_shown(box)}; it has to be four finite numbers: x, y, width, "
+                "height"
             )
         area = entry.get("area", box[2] * box[3])
-        if not _is_finite(area):
-            raise InputError(f"{where} has area {area!r}; it has to be a finite number")
-        crowd = int(bool(entry.get("iscrowd", 0)))
+        if not _is_finite(area) or ("area" in entry and area < 0):
+            raise InputError(f"{where} has area {_shown(area)}; it has to be a finite number >= 0")
+        crowd = _crowd(entry, where)
         # Only what detection needs: COCO's polygons weigh many times the boxes.
         values = (entry["id"], image_id, category, box, area, crowd)
         by_image[image_id].append(dict(zip(_ANNOTATION_KEYS, values)))
     return by_image
+
+
+def _crowd(entry: dict[str, Any], where: str) -> int:
+    """Whether an annotation is a crowd, 1 or 0; refuses what pycocotools would take amiss."""
+    crowd = entry.get("iscrowd", 0)
+    if type(crowd) is not bool and _whole(crowd) not in (0, 1):
+        raise InputError(f"{where} has iscrowd {_shown(crowd)}; it has to be 0 or 1, not text")
+    if entry.get("ignore") not in (None, 0):
+        raise InputError(
+            f"{where} has ignore {_shown(entry['ignore'])}, which COCO's evaluation would count as "
+            "an object all the same; set iscrowd to 1, or remove the annotation"
+        )
+    return int(crowd)
 
 
 def _is_finite(value: Any) -> bool:
@@ -276,11 +340,13 @@ def _count_and_warn(
     name: str, images: list[dict[str, Any]], annotations: dict[int, list[dict[str, Any]]]
 ) -> int:
     """Count the boxes that training drops; warn once of these and of those that it clips."""
-    empty = crossing = 0
+    empty = crossing = count = tiny = 0
     for image in images:
         width, height = image["width"], image["height"]
         for annotation in annotations[image["id"]]:
             x, y, w, h = annotation["bbox"]
+            count += 1
+            tiny += max(x, y, w, h) <= 1
             if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
                 empty += 1
             elif min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
@@ -288,9 +354,35 @@ def _count_and_warn(
     if empty or crossing:
         logger.warning(
             "dataset %s: %d boxes of zero size or outside the image and %d that cross its border: "
-            "dropped and clipped in training, left as they are in evaluation",
+            "dropped and clipped in training, left as they are in evaluation%s",
             name,
             empty,
             crossing,
+            LIKE_CORNERS if 2 * (empty + crossing) > count and count > FEW else "",
+        )
+    if count and tiny == count:
+        logger.warning(
+            "dataset %s: no box has a number above 1: they look like shares of the image's sides, "
+            "and COCO's are in pixels; multiply x and width by the image's width, y and height by "
+            "its height",
+            name,
         )
     return empty
+
+
+def _warn_of_supercategory(
+    name: str, categories: dict[int, str], annotations: dict[int, list[dict[str, Any]]]
+) -> None:
+    """Label tools list a category 0 that no box has, the others' supercategory."""
+    if 0 not in categories or any(a["category_id"] == 0 for b in annotations.values() for a in b):
+        return
+    if len(categories) > 1:
+        logger.warning(
+            "dataset %s: category 0, %r, has no annotation and may be a supercategory: it counts "
+            "as a class, as detectron2 has it, so NUM_CLASSES is %d; for a model of %d classes "
+            'remove it from "categories"',
+            name,
+            categories[0],
+            len(categories),
+            len(categories) - 1,
+        )

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from detectron2_patch.errors import InputError
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
+logger = logging.getLogger(__name__)
+ORIENTATION = 0x0112  # EXIF's tag: how the stored pixels lie
+_Turn = Image.Transpose
+UPRIGHT = {
+    2: _Turn.FLIP_LEFT_RIGHT,
+    3: _Turn.ROTATE_180,
+    4: _Turn.FLIP_TOP_BOTTOM,
+    5: _Turn.TRANSPOSE,
+    6: _Turn.ROTATE_270,
+    7: _Turn.TRANSVERSE,
+    8: _Turn.ROTATE_90,
+}
 
 
 def read_image(path: str | Path, channels: str = "BGR") -> np.ndarray:
@@ -25,20 +39,89 @@ def read_image(path: str | Path, channels: str = "BGR") -> np.ndarray:
     Grey and CMYK photographs become colour. ``channels`` is ``BGR`` or ``RGB``.
 
     Raises:
-        InputError: the file is missing or isn't a whole image.
+        InputError: the file is missing, isn't a whole image, or has more than 8 bits a pixel in
+            one channel, whose white Pillow doesn't know.
     """
+    with told(path), Image.open(path) as image:
+        check_depth(path, image)
+        image.load()
+        pixels = np.asarray(_upright(path, image).convert("RGB"))
+    return pixels[:, :, ::-1] if channels == "BGR" else pixels
+
+
+@contextmanager
+def told(path: str | Path) -> Iterator[None]:
+    """Turn whatever an image file makes Pillow raise into one line about that file."""
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        yield
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"image {path} has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels that "
+            "Pillow opens; cut it into tiles or shrink it, or, if you trust it, set "
+            "PIL.Image.MAX_IMAGE_PIXELS to more"
+        ) from error
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes lead a decoder to
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot read image {path}: {reason}; restore the file") from error
-    return pixels[:, :, ::-1] if channels == "BGR" else pixels
+
+
+@contextmanager
+def about(path: str | Path | None) -> Iterator[None]:
+    """Name the image that an ``InputError`` of the block is about."""
+    try:
+        yield
+    except InputError as error:
+        raise error if path is None else InputError(f"image {path}: {error}") from error
+
+
+def check_depth(path: str | Path, image: Image.Image) -> None:
+    """Refuse a picture that Pillow would clip to white: one channel of 16 or 32 bits, or floats.
+
+    (Colour of 16 bits a channel is scaled to 8 by Pillow itself.)
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        kind = "floats" if image.mode == "F" else "more than 8 bits a pixel"
+        raise InputError(
+            f"image {path} has {kind} (Pillow's mode {image.mode}), and which value is white is "
+            "not known; scale it to 8 bits, 0 to 255, and save it so"
+        )
+
+
+def _upright(path: str | Path, image: Image.Image) -> Image.Image:
+    """Turned by the EXIF tag as detectron2 does it; as it is where the tags can't be read."""
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+    except Exception as error:  # cut, out of range, of another type: the picture is whole
+        reason = " ".join(str(error).split()) or type(error).__name__
+        _warn_once(
+            f"image {path}: its EXIF tags can't be read ({reason}); such images are taken as "
+            "they are stored, without rotation"
+        )
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+_warned: list[str] = []
+
+
+def _warn_once(message: str) -> None:
+    """The first of many alike."""
+    if not _warned:
+        _warned.append(message)
+        logger.warning("%s", message)
 
 
 def network_size(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
     """``(height, width)`` after the shorter side becomes ``shortest``, the longer at most
-    ``longest``. A ``shortest`` of 0 leaves the size alone. Rounds by ``int(x + 0.5)``."""
+    ``longest``. A ``shortest`` of 0 leaves the size alone. Rounds by ``int(x + 0.5)``.
+
+    Raises:
+        InputError: a side becomes 0.
+    """
     if shortest == 0:
         return size
     height, width = size
@@ -50,7 +133,14 @@ def network_size(size: tuple[int, int], shortest: int, longest: int) -> tuple[in
     if max(new_height, new_width) > longest:
         scale = longest / max(new_height, new_width)
         new_height, new_width = new_height * scale, new_width * scale
-    return int(new_height + 0.5), int(new_width + 0.5)
+    found = int(new_height + 0.5), int(new_width + 0.5)
+    if 0 in found:
+        raise InputError(
+            f"{width} x {height} pixels become {found[1]} x {found[0]} at the network's size; crop "
+            "the image, or raise INPUT.MAX_SIZE_TEST (in training INPUT.MAX_SIZE_TRAIN) from "
+            f"{longest}"
+        )
+    return found
 
 
 def to_network(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:

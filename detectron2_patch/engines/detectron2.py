@@ -11,17 +11,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.transforms import AugInput
 from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import ImageList
+from PIL import Image
 from pycocotools import mask as run_length
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.images import about, network_size, read_image
 from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_weights import load_whole
@@ -35,7 +38,8 @@ for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs
 
 
 class Reader:
-    """detectron2's test-time mapper: an image file to what the network sees.
+    """detectron2's test-time mapper: an image file to what the network sees. The file is read by
+    ``read_image``, whose pixels are detectron2's, so that both engines refuse the same.
 
     A file that can't be read comes back as the error: raised in a process of the data loader, it
     would arrive with that process's traceback.
@@ -45,22 +49,23 @@ class Reader:
         cfg = cfg.clone()
         cfg.MODEL.KEYPOINT_ON = False  # else it looks up how the training set's keypoints flip
         self.mapper = DatasetMapper(cfg, is_train=False)
+        self.sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
 
     def __call__(self, record: dict[str, Any]) -> NetworkInput | InputError:
         path = Path(record["file_name"])
         try:
-            mapped = self.mapper({"file_name": str(path)})
-        except (OSError, SyntaxError, ValueError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return InputError(f"cannot read image {path}: {reason}; restore the file")
-        return NetworkInput(mapped["image"], (mapped["height"], mapped["width"]), path)
+            return self.from_pixels(read_image(path, "RGB"), path)
+        except InputError as error:
+            return error
 
-    def from_pixels(self, pixels: np.ndarray) -> NetworkInput:
+    def from_pixels(self, pixels: np.ndarray, path: Path | None = None) -> NetworkInput:
         """What the mapper makes of an image of these pixels, RGB."""
-        given = AugInput(pixels[:, :, ::-1] if self.mapper.image_format == "BGR" else pixels)
+        with about(path):
+            network_size(pixels.shape[:2], *self.sizes)
+        given = AugInput(convert_PIL_to_numpy(Image.fromarray(pixels), self.mapper.image_format))
         self.mapper.augmentations(given)
         image = torch.as_tensor(np.ascontiguousarray(given.image.transpose(2, 0, 1)))
-        return NetworkInput(image, pixels.shape[:2])
+        return NetworkInput(image, pixels.shape[:2], path)
 
 
 class Detectron2Engine(Engine):

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_train_loader,
+)
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from PIL import Image
 from torch import nn
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.images import about, check_depth, network_size, told
 from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
 from detectron2_patch.training.checkpoints import last_path
 from detectron2_patch.training.data import check_batch
+from detectron2_patch.training.trainer import one_value_told
 from detectron2_patch.utils import distributed
 
 
@@ -49,10 +58,12 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     trainer = _trainer_of(model)(cfg)
     trainer.resume_or_load(resume=resume)
     try:
-        trainer.train()
-    except SizeMismatchError as error:  # from a process of the data loader, with its traceback
-        reason = str(error).strip().splitlines()[-1].rpartition("SizeMismatchError: ")[2]
-        raise InputError(f"dataset {dataset.name}: {reason}") from error
+        with one_value_told():
+            trainer.train()
+    except SizeMismatchError as error:
+        raise InputError(f"dataset {dataset.name}: {_reason(error)}") from error
+    except InputError as error:
+        raise InputError(_reason(error) or str(error)) from error
     except FloatingPointError as error:
         raise InputError(
             f"training diverged at iteration {trainer.iter}; lower SOLVER.BASE_LR "
@@ -63,6 +74,35 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     return last_path(Path(cfg.OUTPUT_DIR))
 
 
+def _reason(error: Exception) -> str:
+    """The message of an error that may come from a process of the data loader, with its
+    traceback."""
+    return str(error).strip().splitlines()[-1].rpartition(f"{type(error).__name__}: ")[2]
+
+
+class Mapper(DatasetMapper):
+    """detectron2's training mapper, with one line for an image that can't be used."""
+
+    def __init__(self, cfg) -> None:
+        super().__init__(cfg, is_train=True)
+        sides = cfg.INPUT.MIN_SIZE_TRAIN
+        self.sizes = min([sides] if isinstance(sides, int) else sides), cfg.INPUT.MAX_SIZE_TRAIN
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        path = record["file_name"]
+        with about(path):
+            network_size((record["height"], record["width"]), *self.sizes)
+        try:
+            with told(path):
+                with Image.open(path) as image:
+                    check_depth(path, image)
+                return super().__call__(record)
+        except InputError as error:
+            if isinstance(error.__cause__, SizeMismatchError):
+                raise error.__cause__ from None
+            raise
+
+
 def _trainer_of(model: nn.Module) -> type[DefaultTrainer]:
     """``DefaultTrainer`` for a model that is already built, so that a patch on it stays."""
 
@@ -70,6 +110,10 @@ def _trainer_of(model: nn.Module) -> type[DefaultTrainer]:
         @classmethod
         def build_model(cls, cfg):
             return model.train()
+
+        @classmethod
+        def build_train_loader(cls, cfg):
+            return build_detection_train_loader(cfg, mapper=Mapper(cfg))
 
         def build_hooks(self):
             # Here, since the first hook takes the checkpointer that there is.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import (
+    about,
     load_ahead,
     network_size,
     read_image,
@@ -54,7 +55,8 @@ class TorchvisionEngine(Engine):
 
     def _input(self, pixels: np.ndarray, path: Path | None) -> NetworkInput:
         cfg = self.cfg.INPUT
-        size = network_size(pixels.shape[:2], cfg.MIN_SIZE_TEST, cfg.MAX_SIZE_TEST)
+        with about(path):
+            size = network_size(pixels.shape[:2], cfg.MIN_SIZE_TEST, cfg.MAX_SIZE_TEST)
         return NetworkInput(to_network(pixels, size), pixels.shape[:2], path)
 
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:

@@ -7,6 +7,7 @@ neither it nor detectron2 is imported here.
 from __future__ import annotations
 
 import ast
+import os
 from functools import cache
 from importlib import util
 from pathlib import Path
@@ -29,7 +30,7 @@ def find_config(name: str) -> Path:
         raise InputError(
             f"--config-file {name} is a LazyConfig, which is not read; give a YAML configuration"
         )
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.name.startswith("retinanet_"):
         raise InputError(
             f"--config-file {name} is a RetinaNet, which has no RPN to patch; give a Faster, Mask "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -45,19 +46,39 @@ def check_folder(folder: str | os.PathLike) -> None:
     Raises:
         InputError: it can't be written.
     """
-    nearest = Path(os.path.abspath(folder))
-    while not os.path.lexists(nearest):
-        nearest = nearest.parent
+    if not os.fspath(folder).strip():
+        raise InputError("the results folder has an empty name; give --results-dir a folder")
     try:
+        nearest = _nearest(Path(os.path.abspath(folder)))
         with tempfile.TemporaryFile(dir=nearest) as file:
             file.write(bytes(1 << 16))  # more than a result takes: a full disk shows here
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that can't be one, such as NUL
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot write results to {folder}: {error.strerror or error}; choose a folder that "
-            "can be written and has space"
+            f"cannot write results to {folder}: {reason}; choose a folder that can be written and "
+            "has space"
         ) from error
+
+
+def _nearest(folder: Path) -> Path:
+    """The nearest folder that exists.
+
+    Raises:
+        OSError: a name below it is too long to be made.
+        ValueError: a name holds what none can.
+    """
+    nearest = folder
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    longest = os.pathconf(nearest, "PC_NAME_MAX")
+    for name in folder.relative_to(nearest).parts:
+        if "\0" in name:
+            raise ValueError("a name holds NUL")
+        if len(os.fsencode(name)) > longest:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    return nearest
 
 
 def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:

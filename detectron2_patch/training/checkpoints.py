@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -18,7 +20,12 @@ def save(folder: Path, name: str, state: dict) -> Path:
     """Write ``state`` whole under ``folder``, then point ``last_checkpoint`` at it."""
     path = folder / f"{name}.pth"
     with atomic_write(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's word for a disk that fills
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
     with atomic_write(folder / POINTER) as file:
         file.write(path.name.encode())
     return path
@@ -28,12 +35,22 @@ def last_path(folder: Path) -> Path:
     """The newest checkpoint in ``folder``.
 
     Raises:
-        InputError: no training has saved one there.
+        InputError: no training has saved one there, or ``last_checkpoint`` is damaged.
     """
     pointer = folder / POINTER
     if not pointer.exists():
         raise InputError(f"--resume found no {pointer}; train first, or set OUTPUT_DIR")
-    return folder / pointer.read_text().strip()
+    try:
+        name = pointer.read_bytes().decode().strip()
+        if not (folder / name).is_file():
+            raise ValueError("it names no checkpoint")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot resume from {pointer}: {reason}; write the name of the newest .pth beside it "
+            "into it, or delete it to start afresh"
+        ) from error
+    return folder / name
 
 
 def load_last(folder: Path) -> dict | None:

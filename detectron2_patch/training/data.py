@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset, check_image_size, training_boxes
 from detectron2_patch.data.images import (
+    about,
     load_ahead,
     network_size,
     read_image,
@@ -90,14 +91,15 @@ def load_sample(cfg, dataset: CocoDataset, image: dict, generator: np.random.Gen
     """Read, resize to a random training size, and flip one image and its boxes.
 
     Raises:
-        InputError: the file can't be read, or its size isn't the JSON's.
+        InputError: the file can't be read, its size isn't the JSON's, or a side rounds to 0.
     """
     pixels = read_image(dataset.image_path(image), cfg.INPUT.FORMAT)
     check_image_size(dataset, image, pixels.shape[:2])
     corners, classes = training_boxes(dataset, image)
-    size = network_size(
-        pixels.shape[:2], _shortest_side(cfg.INPUT, generator), cfg.INPUT.MAX_SIZE_TRAIN
-    )
+    with about(dataset.image_path(image)):
+        size = network_size(
+            pixels.shape[:2], _shortest_side(cfg.INPUT, generator), cfg.INPUT.MAX_SIZE_TRAIN
+        )
     scale_y, scale_x = size[0] / pixels.shape[0], size[1] / pixels.shape[1]
     tensor = to_network(pixels, size)
     boxes = torch.from_numpy(corners) * torch.tensor([scale_x, scale_y] * 2)

@@ -8,7 +8,8 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,47 @@ def _parallel(model: nn.Module) -> nn.Module:
 def _prepare(folder: Path, start: int) -> None:
     """Make the folder; drop lines of ``metrics.json`` from after the iteration to start at."""
     path = folder / "metrics.json"
-    lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if json.loads(line)["iteration"] < start]
+    lines: list[str] = []
+    if path.exists():
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; move it away") from error
+    iterations = [_iteration(line) for line in lines]
+    if None in iterations:
+        logger.warning("%s: %d lines are damaged and dropped", path, iterations.count(None))
     with atomic_write(path) as file:
-        file.write("".join(line + "\n" for line in kept).encode())
+        for line, iteration in zip(lines, iterations):
+            if iteration is not None and iteration < start:
+                file.write(f"{line}\n".encode())
+
+
+def _iteration(line: str) -> int | None:
+    """Of a line of ``metrics.json``; None where that says none."""
+    try:
+        found = json.loads(line)["iteration"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return found if type(found) is int else None
+
+
+@contextmanager
+def one_value_told() -> Iterator[None]:
+    """Say what to change where a batch norm sees one value, which has no variance.
+
+    Raises:
+        InputError: instead of torch's error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            "a batch norm sees one value of each channel, which has no variance; raise "
+            "SOLVER.IMS_PER_BATCH or INPUT.MIN_SIZE_TRAIN, or set MODEL.RESNETS.NORM and "
+            "MODEL.FPN.NORM to FrozenBN or GN"
+        ) from error
 
 
 def _step(
@@ -166,7 +204,8 @@ def _step(
     images = [image for image, _ in samples]
     targets = [target.to(model.device) for _, target in samples]
     with torch.autocast(str(model.device.type), torch.bfloat16, enabled=cfg.SOLVER.AMP.ENABLED):
-        losses = forward(images, targets)
+        with one_value_told():
+            losses = forward(images, targets)
     total = sum(losses.values())
     optimizer.zero_grad()
     total.backward()

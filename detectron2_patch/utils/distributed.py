@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.machine import usable_cores
+from detectron2_patch.utils.process import Stopped
 
 Item = TypeVar("Item")
 TIMEOUT = timedelta(minutes=30)  # detectron2's; a process that dies is noticed at once
@@ -176,6 +177,7 @@ def launch(
         InputError: numbers that don't fit, a bad address, or a process that died.
     """
     _check_machines(machines, machine, url)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -201,10 +203,13 @@ def launch(
     )
     try:
         elastic_launch(config, sys.executable)(*command)
+    except SignalException as error:
+        raise Stopped(error.sigval) from error
     except ChildFailedError as error:
         status = {number: failure.exitcode for number, failure in error.failures.items()}
         # Those that were stopped because of the first count last; signals are negative.
-        first = min(status, key=lambda number: (status[number] == -signal.SIGTERM, status[number]))
+        stopped = (-signal.SIGTERM, 128 + signal.SIGTERM)
+        first = min(status, key=lambda number: (status[number] in stopped, status[number]))
         if status[first] == SAID_WHY:
             return SAID_WHY
         raise InputError(_obituary(first, machines * processes, status[first])) from error

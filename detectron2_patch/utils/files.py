@@ -53,19 +53,40 @@ def sha256(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+def home() -> Path | None:
+    """The user's folder; None for a user who has none, as in a bare container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def cache_dir(*parts: str) -> Path:
     """Where downloads and generated data are kept: ``$DETECTRON2_PATCH_CACHE``, else
-    ``detectron2_patch`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    given = os.environ.get("DETECTRON2_PATCH_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detectron2_patch"
-    return Path(given or base).expanduser().joinpath(*parts)
+    ``detectron2_patch`` below ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        InputError: none of these is given and the user has no home folder.
+    """
+    given, shared, own = (
+        os.environ.get("DETECTRON2_PATCH_CACHE"),
+        os.environ.get("XDG_CACHE_HOME"),
+        home(),
+    )
+    if not given and not shared and own is None:
+        raise InputError(
+            "this user has no home folder to keep downloads and the demo's images in; set "
+            "DETECTRON2_PATCH_CACHE to a folder that can be written"
+        )
+    base = Path(given or Path(shared or (own or Path()) / ".cache") / "detectron2_patch")
+    return Path(os.path.expanduser(base)).joinpath(*parts)
 
 
 def shown_path(path: str | os.PathLike) -> str:
     """A path as a result tells it: from the working folder or ``~`` where it lies below, so that
     a result says nothing of the machine that it doesn't have to."""
     absolute = Path(path).absolute()
-    for base, prefix in ((Path.cwd(), Path()), (Path.home(), Path("~"))):
-        if absolute.is_relative_to(base):
+    for base, prefix in ((Path.cwd(), Path()), (home(), Path("~"))):
+        if base is not None and absolute.is_relative_to(base):
             return str(prefix / absolute.relative_to(base))
     return os.fspath(path)

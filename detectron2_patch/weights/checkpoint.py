@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,7 @@ def _read(path: Path, mmap: bool = True) -> Any:
         start = file.read(256)
         file.seek(0)
         if start.startswith(ZIP_MAGIC):
+            _check_sums(path)
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
         if start.startswith(LEGACY_MAGIC):
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -98,7 +100,20 @@ def _read(path: Path, mmap: bool = True) -> Any:
         raise InputError("are an empty file; delete it and fetch it again")
     if start.lstrip().lower().startswith(PAGE_STARTS):
         raise InputError("are a web page, not a checkpoint; delete it and fetch the file itself")
+    if start[8:9] == b"{":
+        raise InputError(
+            "are safetensors; save them as torch.save({'model': safetensors.torch.load_file(FILE)}"
+            ", 'FILE.pth')"
+        )
     raise InputError("are no checkpoint; give a .pth or .pkl file with detectron2's names")
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse an archive whose bytes aren't those that were written, which torch doesn't check."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise InputError(f"are damaged: {damaged} has a wrong checksum; fetch the file again")
 
 
 def _unwrap(content: Any) -> dict:
@@ -125,7 +140,10 @@ def _tensors(state: dict) -> dict[str, Tensor]:
 
 
 def _refusal(path: Path, name: str) -> str:
+    what = "which could run code (nothing was run)"
+    if re.fullmatch(r"numpy\..*\.scalar", name):
+        what = "a NumPy number beside the tensors, which torch would unpickle (nothing was run)"
     return (
-        f"weights {path} are refused: they ask for {name}, which could run code (nothing was run); "
+        f"weights {path} are refused: they ask for {name}, {what}; "
         "save the tensors alone, as torch.save({'model': model.state_dict()}, FILE)"
     )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.utils.files import cache_dir
+from detectron2_patch.utils.files import cache_dir, home
 from detectron2_patch.weights.transfer import NETWORK_ERRORS, explain, transfer
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def resolve_weights(name: str) -> Path:
         raise InputError(
             f"MODEL.WEIGHTS {name} has the scheme {scheme}; give a path, https:// or {ZOO}"
         )
-    path = Path(plain).expanduser()
+    path = Path(os.path.expanduser(plain))
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise InputError(f"MODEL.WEIGHTS {name} {what}; give a checkpoint file")
@@ -100,8 +100,13 @@ def _detectron2_copy(address: str) -> list[Path]:
     """Where an installed detectron2 (iopath) keeps a file of the zoo."""
     if not address.startswith(ZOO_ADDRESS):
         return []  # its cache leaves out the host, so another's file could lie there
-    base = os.environ.get("FVCORE_CACHE") or Path.home() / ".torch" / "iopath_cache"
-    return [Path(base).expanduser() / urlsplit(address).path.lstrip("/")]
+    own = home()
+    base = os.environ.get("FVCORE_CACHE") or (own and own / ".torch" / "iopath_cache")
+    return (
+        []
+        if base is None
+        else [Path(os.path.expanduser(base)) / urlsplit(address).path.lstrip("/")]
+    )
 
 
 @contextmanager

@@ -107,6 +107,11 @@ def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Te
 
 def _hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
     """What to do about the commonest misfits."""
+    if "backbone.body.conv1.weight" in given:
+        return (
+            "; the file is torchvision's own detector, with other names and a background class "
+            "that comes first: give a checkpoint of detectron2, or train one with --train"
+        )
     if all(name.startswith(BACKBONE) or name not in wanted for name in given):
         return "; the file holds no detector (a backbone starts a training, with --train)"
     ours, theirs = wanted.get(CLASS_SCORES), given.get(CLASS_SCORES)

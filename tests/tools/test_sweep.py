@@ -142,7 +142,7 @@ def test_an_interrupt_says_how_to_go_on(sweep, command, tiny, capsys, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(run, "_evaluate", interrupt)
-        assert sweep.main(command("--grid", "1")) == 1
+        assert sweep.main(command("--grid", "1")) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert sweep.main(command("--grid", "1")) == 0
 

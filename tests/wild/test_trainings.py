@@ -1,0 +1,67 @@
+"""Trainings that are resumed from damaged files, or that can't be done."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.training import checkpoints
+
+
+@pytest.fixture
+def resume(train_net, command, tiny, tmp_path, capsys):
+    """Trains for two iterations, or goes on to three: its status and what it said."""
+
+    def resume(*flags, iterations=3, opts=()):
+        data = ["--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
+        given = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", str(iterations)]
+        given += ["SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path / "out"), *opts]
+        capsys.readouterr()
+        status = train_net.main(command("--train", *data, *flags, opts=given))
+        return status, capsys.readouterr().err
+
+    return resume
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\xff\0", b"{}\n[1]\nnull\n", b'{"iteration": "x"}', b'{"iter']
+)
+def test_a_damaged_metrics_json_is_named_and_the_training_goes_on(resume, tmp_path, content):
+    assert resume(iterations=2)[0] == 0
+    (tmp_path / "out" / "metrics.json").write_bytes(content)
+    status, said = resume("--resume")
+    assert status == 0 and "metrics.json" in said and "damaged" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\xff", b"a\0b", b"none.pth", b"..", None])
+def test_a_damaged_last_checkpoint_is_named(resume, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    pointer = tmp_path / "out" / "last_checkpoint"
+    pointer.mkdir() if content is None else pointer.write_bytes(content)
+    status, said = resume("--resume")
+    line = said.splitlines()[-1]
+    assert status == 2 and line.startswith(f"error: cannot resume from {pointer}: ")
+
+
+def test_a_batch_norm_of_one_value_is_refused(resume, tmp_path):
+    norms = ["MODEL.RESNETS.NORM", "BN", "SOLVER.IMS_PER_BATCH", "1", "MODEL.BACKBONE.FREEZE_AT"]
+    small = ["0", "INPUT.MIN_SIZE_TRAIN", "(8,)", "INPUT.MAX_SIZE_TRAIN", "32"]
+    status, said = resume(opts=[*norms, *small])
+    line = said.splitlines()[-1]
+    assert status == 2 and "a batch norm sees one value" in line and "IMS_PER_BATCH" in line
+
+
+def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, "model_final", {"model": torch.zeros(3)})
+    before = (tmp_path / "model_final.pth").read_bytes()
+
+    def fill(state, file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(InputError, match="No space left"):
+        checkpoints.save(tmp_path, "model_final", {"model": torch.ones(3)})
+    assert (tmp_path / "model_final.pth").read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["last_checkpoint", "model_final.pth"]

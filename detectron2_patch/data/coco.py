@@ -303,6 +303,7 @@ def _annotations(
             if value is None or value not in known:
                 given = _shown(entry.get(key))
                 raise InputError(f'{where} has {key} {given}, which is not in "{there}"')
+        assert image_id is not None  # it is among the images
         box = entry.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
             raise InputError(

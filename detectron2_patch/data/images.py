@@ -94,7 +94,7 @@ def check_depth(path: str | Path, image: Image.Image) -> None:
 def _upright(path: str | Path, image: Image.Image) -> Image.Image:
     """Turned by the EXIF tag as detectron2 does it; as it is where the tags can't be read."""
     try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     except Exception as error:  # cut, out of range, of another type: the picture is whole
         reason = " ".join(str(error).split()) or type(error).__name__
         _warn_once(

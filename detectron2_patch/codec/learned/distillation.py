@@ -1,0 +1,114 @@
+"""What the frozen heads make of decoded maps, against what they make of the clean ones.
+
+No label is used: the clean maps' own logits, scores and boxes are the targets (Hinton et al.
+2015). Squared error alone spends bits on what no head looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.settings.levels import LEVELS
+
+_BETA = 0.1  # where the smooth L1 of deltas turns from square to line
+_FLOOR = 0.02  # weight of an anchor that the clean maps say holds nothing
+_ROOM = 1.0  # expected objects added to a level's, lest an empty level's few weigh too much
+
+
+@dataclass
+class Target:
+    """What the heads make of the clean maps of a batch of images.
+
+    Attributes:
+        rpn: level to logits ``(N, A)`` and deltas ``(N, A, 4)`` of all anchors.
+        proposals: boxes ``(R, 4)`` of each image.
+        logits: classes of all proposals ``(R, K + 1)``.
+        deltas: ``(R, 4 K)`` or ``(R, 4)``.
+    """
+
+    rpn: dict[str, tuple[Tensor, Tensor]]
+    proposals: list[Tensor]
+    logits: Tensor
+    deltas: Tensor
+
+
+def with_p6(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """P2 to P5 and the P6 that the receiver makes of P5."""
+    return {**maps, "p6": maps["p5"][..., ::2, ::2].contiguous()}
+
+
+class Heads:
+    """The heads of the built-in detector, frozen.
+
+    Args:
+        model: ``rcnn.model.FasterRCNN`` in evaluation mode.
+        proposals: how many of an image's clean proposals the box head is asked about.
+    """
+
+    def __init__(self, model, proposals: int) -> None:
+        self.rpn, self.roi, self.proposals = model.proposal_generator, model.roi_heads, proposals
+
+    @torch.no_grad()
+    def target(self, maps: Mapping[str, Tensor], size: tuple[int, int]) -> Target:
+        """What the heads make of clean maps ``(N, C, H, W)`` of images of ``size``."""
+        rpn = {level: self.rpn.rpn_head(maps[level]) for level in LEVELS}
+        count = len(maps["p2"])
+        levels = [self.rpn.select(n, maps[n], *rpn[n], [size] * count) for n in LEVELS]
+        proposals = [self._best(parts) for parts in zip(*levels)]
+        return Target(rpn, proposals, *self.box_head(maps, proposals))
+
+    def _best(self, levels: tuple[Proposals, ...]) -> Tensor:
+        return self.rpn.merge(levels).boxes[: self.proposals]
+
+    def box_head(self, maps: Mapping[str, Tensor], proposals: list[Tensor]) -> tuple:
+        """Class logits and deltas of the proposals."""
+        pooled = self.roi.pool({n: maps[n].float() for n in LEVELS}, proposals)
+        return self.roi.box_predictor(self.roi.box_head(pooled))
+
+    def losses(self, maps: Mapping[str, Tensor], target: Target) -> dict[str, Tensor]:
+        """The four distances, each a mean that doesn't depend on the image's size."""
+        objectness = anchors = 0.0
+        for level in LEVELS:
+            one = rpn_distance(*self.rpn.rpn_head(maps[level]), *target.rpn[level])
+            objectness, anchors = objectness + one[0], anchors + one[1]
+        classes, boxes = box_distance(
+            *self.box_head(maps, target.proposals), target.logits, target.deltas
+        )
+        return {
+            "objectness": objectness / len(LEVELS),
+            "anchors": anchors / len(LEVELS),
+            "classes": classes,
+            "boxes": boxes,
+        }
+
+
+def rpn_distance(
+    logits: Tensor, deltas: Tensor, wanted: Tensor, wanted_deltas: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of one level: Kullback-Leibler divergence of the objectness and smooth L1 of the deltas,
+    each anchor weighted by its clean objectness."""
+    clean = torch.sigmoid(wanted)
+    cross = F.binary_cross_entropy_with_logits(logits, clean, reduction="none")
+    own = F.binary_cross_entropy_with_logits(wanted, clean, reduction="none")
+    mass = clean.sum() + _ROOM * len(clean)
+    error = F.smooth_l1_loss(deltas, wanted_deltas, beta=_BETA, reduction="none").sum(-1)
+    return ((cross - own) * (clean + _FLOOR)).sum() / mass, (error * clean).sum() / mass
+
+
+def box_distance(
+    logits: Tensor, deltas: Tensor, wanted: Tensor, wanted_deltas: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of the box head: Kullback-Leibler divergence of the classes, and smooth L1 of the deltas,
+    each weighted by the clean probability of its class (of any object, where classes share)."""
+    clean = F.softmax(wanted, dim=-1)
+    classes = F.kl_div(F.log_softmax(logits, dim=-1), clean, reduction="sum")
+    error = F.smooth_l1_loss(deltas, wanted_deltas, beta=_BETA, reduction="none")
+    error = error.view(len(error), -1, 4).sum(-1)
+    weight = clean[:, :-1] if error.shape[1] > 1 else 1 - clean[:, -1:]
+    return classes / max(len(logits), 1), (error * weight).sum() / (weight.sum() + 1)

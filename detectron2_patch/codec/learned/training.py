@@ -1,0 +1,211 @@
+"""The training of codecs of one detector, one for each rate, each from the one before.
+
+Everything drawn follows from the seed and the iteration's number, so that a training that was
+killed and resumed ends where the uninterrupted one ends, bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detectron2_patch.codec.learned.clean_maps import CleanMaps, draw_crop
+from detectron2_patch.codec.learned.distillation import Heads, with_p6
+from detectron2_patch.codec.learned.model import PyramidModel
+from detectron2_patch.codec.learned.network import CODED
+from detectron2_patch.codec.learned.recipe import Recipe
+from detectron2_patch.errors import InputError
+from detectron2_patch.utils.files import atomic_write
+
+_UNITS_FROM = 100  # images that the maps' means and spreads are taken from
+
+
+class Training:
+    """The state of a training and its steps.
+
+    Args:
+        recipe: its settings.
+        heads: of the frozen detector.
+        maps: clean maps of all images; the last ``recipe.held_out`` are not trained on.
+        channels: of a level.
+        device: where it runs.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        heads: Heads,
+        maps: CleanMaps,
+        channels: int,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.recipe, self.heads, self.maps = recipe, heads, maps
+        self.device, self.seed = device, seed
+        self.count = len(maps) - recipe.held_out
+        if self.count < recipe.batch_size:
+            raise InputError(
+                f"{len(maps)} training images, of which {recipe.held_out} are held out, make no "
+                f"batch of {recipe.batch_size}; give more images"
+            )
+        torch.manual_seed(seed)
+        self.model = PyramidModel(channels, recipe)
+        step = max(1, self.count // _UNITS_FROM)
+        self.model.set_units([maps[n] for n in range(0, self.count, step)])
+        self.model.to(device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.start_rate(0)
+
+    def start_rate(self, rate: int) -> None:
+        """Begin with the averaged weights of the rate before, and a new optimiser."""
+        self.rate, self.iteration = rate, 0
+        self.model.load_state_dict(self.average.state_dict())
+        self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0)
+
+    @property
+    def iterations(self) -> int:
+        """Of the rate that is being trained."""
+        return self.recipe.fine_iterations if self.rate else self.recipe.iterations
+
+    @property
+    def distance_weight(self) -> float:
+        """The lambda of the rate that is being trained."""
+        return self.recipe.lambdas[self.rate]
+
+    def step(self) -> dict[str, float]:
+        """One iteration; returns the loss and its parts.
+
+        Raises:
+            FloatingPointError: the loss is no finite number; the weights are as before.
+        """
+        clean = self._batch()
+        torch.manual_seed(self._seed_of(self.iteration))  # the noise of the rate
+        parts = self.distances(self.model, clean)
+        loss = self._loss(parts)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()} at iteration {self.iteration}")
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimiser.step()
+        self._average()
+        self.iteration += 1
+        return {"loss": loss.item(), **{name: float(value.detach()) for name, value in parts.items()}}
+
+    def distances(self, model: PyramidModel, clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Bits per pixel of the network's image, and the distances by their name."""
+        size = tuple(4 * side for side in clean["p2"].shape[-2:])
+        with self._mixed():
+            wanted = model.normalise(clean)
+            latent = model.encoder(wanted)
+        received, bits = model.entropy_model(latent.float())
+        with self._mixed():
+            sizes = {level: clean[level].shape[-2:] for level in CODED}
+            decoded = model.decoder(received, sizes)
+            errors = [F.mse_loss(decoded[n].float(), wanted[n]) for n in CODED]
+            parts = {
+                "bits_per_pixel": bits.mean() / (size[0] * size[1]),
+                "squared_error": sum(errors) / len(errors),
+            }
+            if self.rate or self.iteration >= self.recipe.heads_from:
+                target = self.heads.target(with_p6(clean), size)
+                decoded = with_p6(model.restore_units(decoded))
+                parts |= self.heads.losses(decoded, target)
+        return parts
+
+    def _loss(self, parts: Mapping[str, Tensor]) -> Tensor:
+        weighted = [
+            getattr(self.recipe, name) * value
+            for name, value in parts.items()
+            if name != "bits_per_pixel"
+        ]
+        return parts["bits_per_pixel"] + self.distance_weight * sum(weighted)
+
+    def _mixed(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed)
+
+    def _seed_of(self, iteration: int) -> int:
+        return (self.seed * 1009 + self.rate) * 10_000_019 + iteration
+
+    def _batch(self) -> dict[str, Tensor]:
+        """The crops of this iteration: each epoch is a permutation of its own."""
+        generator = torch.Generator().manual_seed(self._seed_of(self.iteration))
+        crops = [
+            draw_crop(self.maps[self._drawn(place)], self.recipe.crop, generator)
+            for place in range(
+                self.iteration * self.recipe.batch_size,
+                (self.iteration + 1) * self.recipe.batch_size,
+            )
+        ]
+        return {n: torch.stack([crop[n] for crop in crops]).to(self.device) for n in CODED}
+
+    def _drawn(self, place: int) -> int:
+        epoch, place = divmod(place, self.count)
+        generator = torch.Generator().manual_seed(self._seed_of(-1 - epoch) % 2**63)
+        return int(torch.randperm(self.count, generator=generator)[place])
+
+    def _learning_rate(self) -> float:
+        recipe = self.recipe
+        highest = recipe.fine_learning_rate if self.rate else recipe.learning_rate
+        risen = min(1.0, (self.iteration + 1) / max(recipe.warmup, 1))
+        return highest * risen * 0.5 * (1 + math.cos(math.pi * self.iteration / self.iterations))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights, the faster the younger the training is."""
+        decay = min(self.recipe.ema, (self.iteration + 1) / (self.iteration + 10))
+        for mean, now in zip(self.average.parameters(), self.model.parameters()):
+            mean.lerp_(now, 1 - decay)
+
+    @torch.no_grad()
+    def watch(self) -> dict[str, float]:
+        """The parts of the loss on the held-out images, by the averaged weights."""
+        sums: dict[str, float] = {}
+        self.average.eval()
+        for number in range(self.count, len(self.maps)):
+            maps = self.maps[number]
+            clean = {n: maps[n][None].float().to(self.device) for n in CODED}
+            for name, value in self.distances(self.average, clean).items():
+                sums[name] = sums.get(name, 0.0) + float(value) / self.recipe.held_out
+        return sums
+
+    def save(self, path: Path) -> None:
+        """Write all of the state, whole or not at all."""
+        state = {
+            "rate": self.rate,
+            "iteration": self.iteration,
+            "seed": self.seed,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with atomic_write(path) as file:
+            torch.save(state, file)
+
+    def load(self, path: Path) -> None:
+        """Go on from what ``save`` wrote.
+
+        Raises:
+            InputError: it can't be read, or is of another training.
+        """
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.rate, self.iteration = state["rate"], state["iteration"]
+        except Exception as error:  # torch.load raises what its parts raise
+            raise InputError(
+                f"--resume: {path} is no checkpoint of this training; start it anew in another "
+                "folder"
+            ) from error

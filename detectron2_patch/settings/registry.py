@@ -69,7 +69,10 @@ class Registry:
 
 
 LEVEL_CODECS = Registry("codec of a level", {})
-PYRAMID_CODECS = Registry("codec of the pyramid", {"frames": "codec.frames:Frames"})
+PYRAMID_CODECS = Registry(
+    "codec of the pyramid",
+    {"frames": "codec.frames:Frames", "learned": "codec.learned.codec:LearnedCodec"},
+)
 IMAGE_CODECS = Registry(
     "image codec",
     {
@@ -92,4 +95,4 @@ RESTORERS = Registry(
     },
 )
 # The codecs of the pyramid that have an option of their own; others are --pyramid NAME:ARGUMENTS.
-PYRAMID_FLAGS = {"--frames": "frames"}
+PYRAMID_FLAGS = {"--frames": "frames", "--codec": "learned"}

@@ -21,17 +21,19 @@ class Recipe:
         groups: channels of the latent's groups, in coding order.
         context_width: channels inside the entropy model's networks.
         lambdas: weights of the distances against bits per pixel of the network's image; one codec
-            each, trained from the one before.
-        iterations, fine_iterations: of the first rate and of each later one.
-        learning_rate, fine_learning_rate: of Adam; risen over ``warmup`` iterations, then a cosine
-            down to zero.
+            each.
+        iterations, fine_iterations: of what all codecs share, trained for the first lambda, and
+            of each codec from there on.
+        learning_rate, fine_learning_rate: of Adam: constant, after a rise over ``warmup``
+            iterations; and a cosine down to zero.
         batch_size: crops of an iteration.
         crop: their side in pixels of the network's image, a multiple of 64; smaller images whole.
         squared_error, objectness, anchors, classes, boxes: weights of the distances.
-        heads_from: iteration of the first rate from which the heads are asked.
+        heads_from: iteration from which the heads are asked.
         proposals: how many of an image's clean proposals the box head is asked about.
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, which are what a codec has.
+        dead_zone: see ``latent_coder.LatentCoder.encode``; of the finished codecs.
         mixed: bfloat16 in the transforms and heads.
         held_out: images that are watched and not trained on.
         watch_every: iterations between two looks at them, and between two checkpoints.
@@ -58,6 +60,7 @@ class Recipe:
     proposals: int
     clip: float
     ema: float
+    dead_zone: float
     mixed: bool
     held_out: int
     watch_every: int
@@ -77,6 +80,7 @@ _LEAST = {
     "depth": 0,
     "heads_from": 0,
     "warmup": 0,
+    "dead_zone": 0,
     "squared_error": 0,
     "objectness": 0,
     "anchors": 0,

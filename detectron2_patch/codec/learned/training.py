@@ -1,4 +1,4 @@
-"""The training of codecs of one detector, one for each rate, each from the one before.
+"""The training of codecs of one detector: first what all rates share, then each rate from there.
 
 Everything drawn follows from the seed and the iteration's number, so that a training that was
 killed and resumed ends where the uninterrupted one ends, bit for bit.
@@ -65,20 +65,21 @@ class Training:
         self.start_rate(0)
 
     def start_rate(self, rate: int) -> None:
-        """Begin with the averaged weights of the rate before, and a new optimiser."""
+        """Begin a rate, 1 and on, from the averaged weights of what all share (0), which are
+        those that this has now."""
         self.rate, self.iteration = rate, 0
         self.model.load_state_dict(self.average.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0)
 
     @property
     def iterations(self) -> int:
-        """Of the rate that is being trained."""
+        """Of what is being trained."""
         return self.recipe.fine_iterations if self.rate else self.recipe.iterations
 
     @property
     def distance_weight(self) -> float:
-        """The lambda of the rate that is being trained."""
-        return self.recipe.lambdas[self.rate]
+        """The lambda of what is being trained."""
+        return self.recipe.lambdas[max(self.rate - 1, 0)]
 
     def step(self) -> dict[str, float]:
         """One iteration; returns the loss and its parts.
@@ -155,10 +156,12 @@ class Training:
         return int(torch.randperm(self.count, generator=generator)[place])
 
     def _learning_rate(self) -> float:
-        recipe = self.recipe
-        highest = recipe.fine_learning_rate if self.rate else recipe.learning_rate
-        risen = min(1.0, (self.iteration + 1) / max(recipe.warmup, 1))
-        return highest * risen * 0.5 * (1 + math.cos(math.pi * self.iteration / self.iterations))
+        """Constant for what all rates share, a cosine down to nothing for each of them."""
+        if self.rate:
+            done = self.iteration / self.iterations
+            return self.recipe.fine_learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        risen = (self.iteration + 1) / max(self.recipe.warmup, 1)
+        return self.recipe.learning_rate * min(1.0, risen)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,0 +1,191 @@
+"""The file of a learned codec: one safetensors file, which sender and receiver both have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from detectron2_patch.codec.fitted import image_key
+from detectron2_patch.codec.learned.integer_model import ROWS, IntegerModel, quantise
+from detectron2_patch.codec.learned.latent_coder import SYMBOLS, LatentCoder
+from detectron2_patch.codec.learned.model import PyramidModel
+from detectron2_patch.codec.learned.network import CODED
+from detectron2_patch.codec.learned.recipe import Recipe, make_recipe
+from detectron2_patch.errors import InputError
+from detectron2_patch.utils.files import atomic_write
+
+KIND = "detectron2_patch learned codec 1"
+_HELP = "tools/train_codec.py makes one"
+_TRANSFORMS = ("encoder.", "decoder.", "mean_", "spread_")
+_FIELDS = {"weights", "config", "images", "channels", "recipe", "lambda", "dead_zone"}
+
+
+@dataclass
+class CodecFile:
+    """What a codec's file holds.
+
+    Attributes:
+        meta: kind; weights (SHA-256 of the detector's file); config (see ``fitted.map_config``);
+            images (the start of each one's SHA-256); channels of a level; recipe; ``lambda``;
+            ``dead_zone`` (see ``LatentCoder.encode``); and what else tells of the training.
+        model: the transforms, float32, in evaluation mode. Its entropy model is not the file's:
+            the file has that in integers.
+        coder: of the latent.
+        sha256: of the file.
+        size: of the file in bytes.
+    """
+
+    meta: Mapping[str, Any]
+    model: PyramidModel
+    coder: LatentCoder
+    sha256: str
+    size: int
+
+    def check_detector(self, weights_sha256: str, config: str) -> None:
+        """Make sure that it was trained on that file's detector under that configuration.
+
+        Raises:
+            InputError: it was trained on another.
+        """
+        if self.meta["weights"] != weights_sha256:
+            raise InputError(
+                f"--codec was trained on another detector (weights {self.meta['weights'][:12]}, "
+                f"and here {weights_sha256[:12]}); train one on this: {_HELP}"
+            )
+        if self.meta["config"] != config:
+            raise InputError(
+                "--codec was trained on this detector with another INPUT or backbone "
+                f"configuration, whose maps are others; train again: {_HELP}"
+            )
+
+    def check_images(self, paths: Sequence[str | os.PathLike]) -> None:
+        """Make sure that no image of an evaluation was trained on or watched.
+
+        Raises:
+            InputError: one was; names it.
+        """
+        seen = set(self.meta["images"])
+        for path in paths:
+            if os.path.exists(path) and image_key(path) in seen:
+                raise InputError(
+                    f"--codec was trained on {path}, which is to be evaluated; train on "
+                    "training images only"
+                )
+
+
+def write_codec(
+    path: str | os.PathLike, model: PyramidModel, tables: np.ndarray, meta: Mapping[str, Any]
+) -> None:
+    """Write a codec to ``path``, whole or not at all; equal parts give equal bytes.
+
+    Args:
+        path: of the file.
+        model: as trained; its transforms are kept in half precision, its entropy model in
+            integers.
+        tables: of ``latent_coder.Counts``.
+        meta: see ``CodecFile``; the kind is added.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    tensors = {
+        name: value.half() if name.startswith(("encoder.", "decoder.")) else value
+        for name, value in model.state_dict().items()
+        if name.startswith(_TRANSFORMS)
+    }
+    integers = quantise(model.entropy_model)
+    tensors |= {f"entropy_model.{name}": value for name, value in integers.items()}
+    tensors["tables"] = torch.from_numpy(tables.astype(np.uint16))
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps({**meta, "kind": KIND}, sort_keys=True)
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={"codec": text}))
+
+
+def read_codec(path: str | os.PathLike) -> CodecFile:
+    """Read what ``write_codec`` wrote.
+
+    Raises:
+        InputError: it can't be read, is something else, or was damaged.
+    """
+    try:
+        data = Path(path).read_bytes()
+        tensors = load(data)
+        meta = json.loads(_metadata(data)["codec"])
+        if meta["kind"] != KIND or not _FIELDS <= meta.keys():
+            raise ValueError("it has another form")
+        recipe = make_recipe(meta["recipe"], f"--codec {path}")
+        model = _read_model(tensors, meta["channels"], recipe)
+        coder = _read_coder(tensors, recipe)
+    except InputError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        reason = getattr(error, "strerror", None) or "it is no file of a learned codec, or damaged"
+        raise InputError(f"--codec {path}: {reason}; {_HELP}") from error
+    return CodecFile(meta, model, coder, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The texts in the head of a safetensors file, which is JSON behind its length."""
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"]
+
+
+def _read_model(tensors: Mapping[str, Tensor], channels: int, recipe: Recipe) -> PyramidModel:
+    model = PyramidModel(channels, recipe)
+    state = model.state_dict()
+    for name, value in state.items():
+        if name.startswith(_TRANSFORMS):
+            if tensors[name].shape != value.shape or not tensors[name].isfinite().all():
+                raise ValueError(f"{name} has another form")
+            state[name] = tensors[name].to(value.dtype)
+    model.load_state_dict(state)
+    for level in CODED:
+        if not (getattr(model, f"spread_{level}") > 0).all():
+            raise ValueError("a spread that isn't above 0")
+    return model.eval().requires_grad_(False)
+
+
+def _read_coder(tensors: Mapping[str, Tensor], recipe: Recipe) -> LatentCoder:
+    prefix = "entropy_model."
+    integers = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    tables = tensors["tables"].numpy().astype(np.int64)
+    if tables.shape != (ROWS, SYMBOLS) or (tables < 1).any() or (tables.sum(1) != 2**16).any():
+        raise ValueError("tables of another form")
+    _check_shapes(integers, recipe)
+    return LatentCoder(IntegerModel(recipe.groups, integers), tables)
+
+
+def _check_shapes(integers: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """Make sure that a damaged file's networks fail here, not in the middle of an image."""
+    before, width = 0, recipe.context_width
+    for group, own in enumerate(recipe.groups):
+        shapes = {
+            "look": (width, before + own + 1, 3, 3),
+            "mix": (width, width, 1, 1),
+            "give": (2 * own, width, 3, 3),
+        }
+        for layer, shape in shapes.items():
+            weight, bias = (integers[f"{group}.{layer}.{part}"] for part in ("weight", "bias"))
+            if weight.shape != shape or bias.shape != shape[:1]:
+                raise ValueError("an entropy model of another form")
+        before += own

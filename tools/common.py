@@ -152,16 +152,21 @@ def need_fitted(treatments, fitted) -> None:
 
 
 def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
-    """Make sure, where one of ``treatments`` uses them, that the fitted parts are of this detector,
-    and that they were not fitted on images of ``dataset``, where AP is measured."""
+    """Make sure that what ``treatments`` use, fitted parts and learned codecs, was made for this
+    detector, and not from images of ``dataset``, where AP is measured."""
     from detectron2_patch.codec.fitted import map_config
     from detectron2_patch.utils.files import sha256
 
-    if not any(one.uses_fit for one in treatments):
+    made = [one for one in set(treatments) if hasattr(one, "check_detector")]
+    if any(one.uses_fit for one in treatments):
+        made.append(fitted)
+    if not made:
         return
-    fitted.check(sha256(weights), map_config(cfg))
-    if dataset is not None:
-        fitted.check_images([dataset.image_path(image) for image in dataset.images])
+    digests = sha256(weights), map_config(cfg)
+    paths = [] if dataset is None else [dataset.image_path(image) for image in dataset.images]
+    for one in made:
+        one.check_detector(*digests)
+        one.check_images(paths)
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:

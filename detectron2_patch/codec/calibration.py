@@ -34,19 +34,7 @@ def fit(
         InputError: one of them is an image of ``test``, byte for byte.
     """
     paths = [train.image_path(image) for image in evenly(train.images, count)]
-    keys = [image_key(path) for path in paths]
-    evaluated = {
-        image_key(path): path
-        for image in test.images
-        for path in [test.image_path(image)]
-        if path.exists()
-    }
-    for key, path in zip(keys, paths):
-        if key in evaluated:
-            raise InputError(
-                f"{path} of {train.name} is {evaluated[key]} of {test.name}, which is "
-                "evaluated; give training images only"
-            )
+    keys = keys_apart(paths, train, test)
 
     def pyramids() -> Iterator:
         inputs = engine.read_all(paths, workers)
@@ -64,3 +52,25 @@ def fit(
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }
     return Fitted(meta, fit_arrays(pyramids(), kernel, sends))
+
+
+def keys_apart(paths: Sequence[Path], train: CocoDataset, test: CocoDataset) -> list[str]:
+    """``image_key`` of images of ``train``.
+
+    Raises:
+        InputError: one of them is an image of ``test``, byte for byte.
+    """
+    keys = [image_key(path) for path in paths]
+    evaluated = {
+        image_key(path): path
+        for image in test.images
+        for path in [test.image_path(image)]
+        if path.exists()
+    }
+    for key, path in zip(keys, paths):
+        if key in evaluated:
+            raise InputError(
+                f"{path} of {train.name} is {evaluated[key]} of {test.name}, which is "
+                "evaluated; give training images only"
+            )
+    return keys

@@ -51,7 +51,7 @@ class Fitted:
     sha256: str = ""
     _on_device: dict[tuple, Any] = field(default_factory=dict, repr=False)
 
-    def check(self, weights_sha256: str, config: str) -> None:
+    def check_detector(self, weights_sha256: str, config: str) -> None:
         """Make sure that this was fitted to the maps of that file's detector under that
         configuration.
 

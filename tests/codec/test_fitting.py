@@ -159,11 +159,11 @@ def test_another_file_is_refused(tmp_path, content):
 
 def test_another_detector_and_evaluated_images_are_refused(tmp_path):
     fitted = make_fitted({})
-    fitted.check("w", "c")
+    fitted.check_detector("w", "c")
     with pytest.raises(InputError, match="another detector"):
-        fitted.check("x" * 64, "c")
+        fitted.check_detector("x" * 64, "c")
     with pytest.raises(InputError, match="configuration"):
-        fitted.check("w", "d")
+        fitted.check_detector("w", "d")
     from detectron2_patch.codec.fitted import image_key
 
     (tmp_path / "seen.png").write_bytes(b"pixels")

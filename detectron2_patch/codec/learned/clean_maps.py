@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from detectron2_patch.codec.learned.network import CODED
+from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.progress import progress
 
@@ -36,6 +37,29 @@ class CleanMaps:
         """Level to ``(C, H, W)``, float16."""
         return load_file(self.paths[number])
 
+    def names(self) -> list[str]:
+        """Of the files, which tell the images apart."""
+        return [path.stem for path in self.paths]
+
+    def cells(self, side: int) -> int:
+        """Side of a crop in elements of P5: that of ``side`` pixels of the network's image, or of
+        the smallest image, an even number.
+
+        Raises:
+            InputError: an image is smaller than two elements of P5.
+        """
+        sides = []
+        for path in self.paths:
+            with safe_open(path, "pt") as file:
+                sides.append(min(file.get_slice("p5").get_shape()[1:]))
+        cells = min(side // 32, min(sides) // 2 * 2)
+        if cells < 2:
+            raise InputError(
+                "an image of the training is narrower than 64 pixels as the network sees it; "
+                "leave it out, or raise INPUT.MIN_SIZE_TEST"
+            )
+        return cells
+
     def make(self, engine, images: Sequence[Path], workers: int) -> None:
         """Make those that aren't there yet; shows progress."""
         missing = [n for n in range(len(self)) if not self._is_whole(n)]
@@ -54,13 +78,9 @@ class CleanMaps:
             return False
 
 
-def draw_crop(maps: dict[str, Tensor], side: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """A crop of ``side`` pixels of the network's image, on the grid of P5; float32.
-
-    An image that is smaller is cut to multiples of 64 pixels, so that crops of a batch agree.
-    """
+def draw_crop(maps: dict[str, Tensor], cells: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """A crop of ``cells`` by ``cells`` elements of P5 and what lies over it, float32."""
     height, width = maps["p5"].shape[-2:]
-    cells = min(side // 32, height // 2 * 2, width // 2 * 2)
     top = int(torch.randint(height - cells + 1, (), generator=generator))
     left = int(torch.randint(width - cells + 1, (), generator=generator))
     cut = {}

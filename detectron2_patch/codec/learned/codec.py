@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from detectron2_patch.codec.learned.distillation import with_p6
 from detectron2_patch.codec.learned.file import CodecFile, read_codec
 from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.errors import InputError
@@ -32,8 +31,6 @@ class LearnedCodec(PyramidCodec):
     """
 
     name: ClassVar[str] = "learned"
-    flag: ClassVar[str] = "--codec"
-    help: ClassVar[str] = "a learned codec of the whole pyramid, made by tools/train_codec.py"
 
     sha256: str
     rate: float = field(compare=False)
@@ -117,7 +114,7 @@ class LearnedCodec(PyramidCodec):
     def decode(
         self, data: bytes, sizes: Mapping[str, Size], fitted: Any = None, device: Any = "cpu"
     ) -> dict[str, Tensor]:
-        """P2 to P6 of ``sizes`` from ``encode``'s bytes.
+        """P2 to P5 of ``sizes`` from ``encode``'s bytes.
 
         Raises:
             InputError: damaged bytes, or sizes that no pyramid has.
@@ -130,7 +127,7 @@ class LearnedCodec(PyramidCodec):
             raise InputError(f"the bytes of a learned codec are damaged: {error}") from error
         model = _on(file, torch.device(device))
         latent = latent.to(device, torch.float32)[None]
-        maps = with_p6(model.restore_units(model.decoder(latent, sizes)))
+        maps = model.restore_units(model.decoder(latent, sizes))
         return {level: one[0] for level, one in maps.items()}
 
     def _opened(self) -> CodecFile:

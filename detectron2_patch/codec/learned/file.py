@@ -108,7 +108,8 @@ def write_codec(
     tensors |= {f"entropy_model.{name}": value for name, value in integers.items()}
     tensors["tables"] = torch.from_numpy(tables.astype(np.uint16))
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps({**meta, "kind": KIND}, sort_keys=True)
+    whole = {**meta, "kind": KIND}
+    text = json.dumps({**whole, "content": _content(whole, tensors)}, sort_keys=True)
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={"codec": text}))
 
@@ -125,6 +126,8 @@ def read_codec(path: str | os.PathLike) -> CodecFile:
         meta = json.loads(_metadata(data)["codec"])
         if meta["kind"] != KIND or not _FIELDS <= meta.keys():
             raise ValueError("it has another form")
+        if meta.pop("content") != _content(meta, tensors):
+            raise ValueError("a byte is another")
         recipe = make_recipe(meta["recipe"], f"--codec {path}")
         model = _read_model(tensors, meta["channels"], recipe)
         coder = _read_coder(tensors, recipe)
@@ -142,6 +145,15 @@ def read_codec(path: str | os.PathLike) -> CodecFile:
         reason = getattr(error, "strerror", None) or "it is no file of a learned codec, or damaged"
         raise InputError(f"--codec {path}: {reason}; {_HELP}") from error
     return CodecFile(meta, model, coder, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _content(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a file says, so that a damaged one doesn't decode to other maps."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        found.update(tensors[name].numpy().tobytes())
+    return found.hexdigest()
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -32,8 +32,7 @@ class PyramidModel(nn.Module):
     def normalise(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each channel about 0, each level of spread 1."""
         return {
-            level: (maps[level] - getattr(self, f"mean_{level}"))
-            / getattr(self, f"spread_{level}")
+            level: (maps[level] - getattr(self, f"mean_{level}")) / getattr(self, f"spread_{level}")
             for level in CODED
         }
 

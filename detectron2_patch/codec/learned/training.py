@@ -23,6 +23,7 @@ from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.codec.learned.recipe import Recipe
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
+from detectron2_patch.utils.json_values import digest
 
 _UNITS_FROM = 100  # images that the maps' means and spreads are taken from
 
@@ -50,6 +51,7 @@ class Training:
     ) -> None:
         self.recipe, self.heads, self.maps = recipe, heads, maps
         self.device, self.seed = device, seed
+        self.cells = maps.cells(recipe.crop)
         self.count = len(maps) - recipe.held_out
         if self.count < recipe.batch_size:
             raise InputError(
@@ -65,11 +67,14 @@ class Training:
         self.start_rate(0)
 
     def start_rate(self, rate: int) -> None:
-        """Begin a rate, 1 and on, from the averaged weights of what all share (0), which are
-        those that this has now."""
+        """Begin what all rates share (0), or one of them, 1 and on, from the averaged weights of
+        what they share."""
         self.rate, self.iteration = rate, 0
-        self.model.load_state_dict(self.average.state_dict())
-        self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0)
+        if rate <= 1:
+            self.shared = copy.deepcopy(self.average.state_dict())
+        self.average.load_state_dict(self.shared)
+        self.model.load_state_dict(self.shared)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0, fused=True)
 
     @property
     def iterations(self) -> int:
@@ -85,23 +90,30 @@ class Training:
         """One iteration; returns the loss and its parts.
 
         Raises:
-            FloatingPointError: the loss is no finite number; the weights are as before.
+            InputError: loss or gradient is no finite number; the weights are as before.
         """
         clean = self._batch()
         torch.manual_seed(self._seed_of(self.iteration))  # the noise of the rate
         parts = self.distances(self.model, clean)
         loss = self._loss(parts)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the loss is {loss.item()} at iteration {self.iteration}")
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        for what, value in (("loss", loss.item()), ("gradient", norm.item())):
+            if not math.isfinite(value):
+                raise InputError(
+                    f"the {what} is {value} at iteration {self.iteration} of rate {self.rate}; the "
+                    "last checkpoint is from before: lower the learning rate, then --resume"
+                )
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.step()
         self._average()
         self.iteration += 1
-        return {"loss": loss.item(), **{name: float(value.detach()) for name, value in parts.items()}}
+        return {
+            "loss": loss.item(),
+            **{name: float(value.detach()) for name, value in parts.items()},
+        }
 
     def distances(self, model: PyramidModel, clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bits per pixel of the network's image, and the distances by their name."""
@@ -142,7 +154,7 @@ class Training:
         """The crops of this iteration: each epoch is a permutation of its own."""
         generator = torch.Generator().manual_seed(self._seed_of(self.iteration))
         crops = [
-            draw_crop(self.maps[self._drawn(place)], self.recipe.crop, generator)
+            draw_crop(self.maps[self._drawn(place)], self.cells, generator)
             for place in range(
                 self.iteration * self.recipe.batch_size,
                 (self.iteration + 1) * self.recipe.batch_size,
@@ -167,14 +179,15 @@ class Training:
     def _average(self) -> None:
         """Move the averaged weights, the faster the younger the training is."""
         decay = min(self.recipe.ema, (self.iteration + 1) / (self.iteration + 10))
-        for mean, now in zip(self.average.parameters(), self.model.parameters()):
-            mean.lerp_(now, 1 - decay)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - decay
+        )
 
     @torch.no_grad()
     def watch(self) -> dict[str, float]:
         """The parts of the loss on the held-out images, by the averaged weights."""
         sums: dict[str, float] = {}
-        self.average.eval()
+        torch.manual_seed(self.seed)  # the noise of the rate
         for number in range(self.count, len(self.maps)):
             maps = self.maps[number]
             clean = {n: maps[n][None].float().to(self.device) for n in CODED}
@@ -182,12 +195,22 @@ class Training:
                 sums[name] = sums.get(name, 0.0) + float(value) / self.recipe.held_out
         return sums
 
+    @torch.no_grad()
+    def latent(self, number: int) -> tuple[Tensor, tuple[int, int]]:
+        """Of an image by the averaged weights, ``(C, h, w)`` on the CPU, and the image's size as
+        the network sees it."""
+        maps = self.maps[number]
+        clean = {n: maps[n][None].float().to(self.device) for n in CODED}
+        latent = self.average.encoder(self.average.normalise(clean))[0].cpu()
+        return latent, (4 * maps["p2"].shape[-2], 4 * maps["p2"].shape[-1])
+
     def save(self, path: Path) -> None:
         """Write all of the state, whole or not at all."""
         state = {
             "rate": self.rate,
             "iteration": self.iteration,
-            "seed": self.seed,
+            "identity": self.identity(),
+            "shared": self.shared,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -199,7 +222,8 @@ class Training:
         """Go on from what ``save`` wrote.
 
         Raises:
-            InputError: it can't be read, or is of another training.
+            InputError: it can't be read, or is of another training. The numbers of iterations and
+                the rates may be others.
         """
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
@@ -207,8 +231,19 @@ class Training:
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.rate, self.iteration = state["rate"], state["iteration"]
+            self.shared, identity = state["shared"], state["identity"]
         except Exception as error:  # torch.load raises what its parts raise
+            reason = getattr(error, "strerror", None) or "it is no checkpoint of this training"
+            raise InputError(f"--resume: {path}: {reason}; start anew in another folder") from error
+        if identity != self.identity():
             raise InputError(
-                f"--resume: {path} is no checkpoint of this training; start it anew in another "
-                "folder"
-            ) from error
+                f"--resume: {path} is of another detector, seed, recipe or images; give those, or "
+                "start anew in another folder"
+            )
+
+    def identity(self) -> str:
+        """Digest of what a resumed training must have in common with its checkpoint."""
+        recipe = self.recipe.to_json()
+        for name in ("lambdas", "iterations", "fine_iterations", "watch_every", "dead_zone"):
+            del recipe[name]
+        return digest([recipe, self.seed, self.maps.names()])

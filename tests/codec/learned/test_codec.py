@@ -1,0 +1,129 @@
+"""The codec as a setting: its file, its words, its bytes, and what it refuses."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from detectron2_patch.codec.learned.codec import LearnedCodec
+from detectron2_patch.codec.learned.file import read_codec
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.registry import PYRAMID_CODECS
+from detectron2_patch.settings.setting import Setting
+
+
+@pytest.fixture
+def codec(codec_path):
+    return LearnedCodec.parse(str(codec_path))
+
+
+@pytest.fixture
+def sizes(maps):
+    return {level: tuple(one.shape[1:]) for level, one in maps.items()}
+
+
+def test_maps_come_back_in_their_sizes_and_the_same_each_time(codec, maps, sizes):
+    data = codec.encode(maps)
+    received = codec.decode(data, sizes)
+    assert {level: tuple(one.shape) for level, one in received.items()} == {
+        level: tuple(one.shape) for level, one in maps.items()
+    }
+    assert codec.encode(maps) == data
+    again = codec.decode(data, sizes)
+    assert all(torch.equal(received[level], again[level]) for level in received)
+
+
+def test_what_is_received_is_what_the_trained_model_makes(codec, model, maps, sizes):
+    normal = model.normalise({level: one[None] for level, one in maps.items()})
+    latent, _ = model.entropy_model(model.encoder(normal))
+    wanted = model.restore_units(model.decoder(latent, sizes))
+    received = codec.decode(codec.encode(maps), sizes)
+    for level, one in received.items():
+        # half-precision weights move a few values of the latent across a step
+        assert (one - wanted[level][0]).abs().mean() < 0.02 * wanted[level].abs().mean()
+
+
+def test_equal_files_are_equal_settings(codec, codec_path):
+    other = LearnedCodec.parse(str(codec_path))
+    assert codec == other and hash(codec) == hash(other)
+    setting = Setting.parse(["--codec", str(codec_path)])
+    assert setting == Setting.parse(["--pyramid", f"learned:{codec_path}"])
+    assert setting.by_level()["p2"] == codec
+
+
+def test_json_names_the_file_by_its_digest_alone(codec):
+    data = codec.to_json()
+    assert json.loads(json.dumps(data)) == data
+    assert data["sha256"] == codec.sha256 and "path" not in data
+    known = LearnedCodec.from_json(data)
+    assert known == codec
+    assert LearnedCodec.parse(known.word.partition(":")[2]) == codec
+    with pytest.raises(InputError, match="--codec FILE"):
+        known.check()
+
+
+def test_it_is_registered():
+    assert PYRAMID_CODECS.get("learned") is LearnedCodec
+
+
+def test_another_detector_configuration_or_evaluated_image_is_refused(codec, tmp_path):
+    codec.check_detector("w" * 64, "c" * 64)
+    with pytest.raises(InputError, match="trained on another detector"):
+        codec.check_detector("x" * 64, "c" * 64)
+    with pytest.raises(InputError, match="another INPUT or backbone"):
+        codec.check_detector("w" * 64, "x" * 64)
+    from detectron2_patch.codec.fitted import image_key
+
+    image = tmp_path / "image.bin"
+    image.write_bytes(b"pixels")
+    codec.check_images([image])
+    codec.file.meta["images"].append(image_key(image))
+    with pytest.raises(InputError, match="image.bin"):
+        codec.check_images([image])
+
+
+def test_maps_of_another_detector_are_refused(codec, maps):
+    with pytest.raises(InputError, match="8 channels, and these have 4"):
+        codec.encode({level: one[:4] for level, one in maps.items()})
+    with pytest.raises(InputError, match="half as large"):
+        codec.encode({**maps, "p3": maps["p3"][:, 1:]})
+    with pytest.raises(InputError, match="NaN"):
+        codec.encode({**maps, "p2": maps["p2"] * float("nan")})
+
+
+def test_damaged_bytes_are_one_line(codec, maps, sizes):
+    data = codec.encode(maps)
+    with pytest.raises(InputError, match="damaged") as told:
+        codec.decode(data + b"\1" * 40, sizes)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: data[:8] + b"x" + data[9:],
+        lambda data: data.replace(b"learned codec 1", b"learned codec 9"),
+        lambda data: data.replace(b"tables", b"stable"),
+        lambda data: data[:-100] + b"\0" * 100,
+    ],
+)
+def test_a_damaged_file_is_one_line(codec_path, damage):
+    codec_path.write_bytes(damage(codec_path.read_bytes()))
+    with pytest.raises(InputError, match="--codec .*train_codec.py makes one") as told:
+        read_codec(codec_path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        LearnedCodec.parse(str(tmp_path / "none.safetensors"))
+    with pytest.raises(InputError, match="--codec is empty"):
+        LearnedCodec.parse("")
+
+
+def test_details_say_what_the_file_weighs(codec, codec_path):
+    assert codec.details()["file_bytes"] == codec_path.stat().st_size
+    assert dataclasses.is_dataclass(codec)

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Train codecs of a detector's whole pyramid, one for each rate, from images without labels."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+from common import (
+    ROOT,
+    add_model_flags,
+    find_weights,
+    parse_args,
+    prepare_model,
+    told,
+)
+
+from detectron2_patch.errors import InputError
+
+RECIPE = ROOT / "configs" / "codec" / "demo.yaml"
+EPILOG = """\
+examples:
+  train_codec.py -o output/codecs                     the demo's detector
+  train_codec.py -o output/codecs --resume            go on after a kill
+  train_codec.py -o mine --recipe FILE --config-file FILE --train-data JSON IMAGES \\
+      --lambda 1 3 MODEL.WEIGHTS FILE
+Then train_net.py --eval-only --codec output/codecs/codec_1.safetensors measures one. No label is
+used, but for the AP of held-out training images once a rate is finished. Images that are to be
+evaluated (--test-data or DATASETS.TEST) are refused.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """What to train on and how."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="where the codecs go, and the clean maps, checkpoint and metrics.json",
+    )
+    add("--recipe", default=RECIPE, metavar="YAML", help="how it is trained (the demo's)")
+    add(
+        "--train-data",
+        nargs=2,
+        metavar=("JSON", "IMAGES"),
+        help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN",
+    )
+    add(
+        "--lambda",
+        dest="lambdas",
+        metavar="L",
+        help="weights of the distances against bits per pixel, one codec each (the recipe's); a "
+        "larger one is nearer to the clean maps and takes more bits",
+    )
+    add("--resume", action="store_true", help="continue the training in DIR")
+    add("--seed", type=int, default=0, metavar="N", help="of everything that is drawn (0)")
+    add_model_flags(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse_args(build_parser(), argv, ["--lambda"])
+    args.num_gpus = None
+    return told(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check, make the clean maps, train, write."""
+    from detectron2_patch.codec.learned.recipe import read_recipe
+
+    recipe = read_recipe(args.recipe)
+    if args.lambdas is not None:
+        recipe = dataclasses.replace(recipe, lambdas=parse_lambdas(args.lambdas))
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}; give a whole number from 0 on")
+    if args.engine == "detectron2":
+        raise InputError(
+            "codecs are trained on the built-in engine, which runs the same configuration and "
+            "weights; leave --engine out (the codec then serves both engines)"
+        )
+    args.engine = "torchvision"
+    folder = Path(args.output)
+    checkpoint = _checkpoint(folder, args.resume)
+
+    from detectron2_patch.data.catalog import open_dataset
+
+    cfg, engine, test = prepare_model(args)
+    train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    weights = find_weights(_without_resume(args), cfg)
+    engine.load_weights(weights)
+    _train(args, recipe, folder, checkpoint, engine, weights, train, test)
+
+
+def parse_lambdas(text: str) -> tuple[float, ...]:
+    """The numbers of ``--lambda``.
+
+    Raises:
+        InputError: a word is no number above 0, or there is none.
+    """
+    try:
+        found = tuple(float(word) for word in text.split())
+    except ValueError:
+        found = ()
+    if not found or not all(0 < one < float("inf") for one in found):
+        raise InputError(f"--lambda is {text!r}; give numbers above 0, such as 1 3")
+    return found
+
+
+def _checkpoint(folder: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from.
+
+    Raises:
+        InputError: there is none to resume, or there is one and no ``--resume``.
+    """
+    from detectron2_patch.codec.learned.running import CHECKPOINT
+    from detectron2_patch.results.file import check_folder
+
+    check_folder(folder)
+    path = folder / CHECKPOINT
+    if resume and not path.is_file():
+        raise InputError(f"--resume: there is no {path}; start without it")
+    if path.is_file() and not resume:
+        raise InputError(f"{path} is of an earlier training; --resume it, or give another folder")
+    return path if resume else None
+
+
+def _without_resume(args: argparse.Namespace) -> argparse.Namespace:
+    """``--resume`` is the codec's here, and the detector's elsewhere."""
+    return argparse.Namespace(**{**vars(args), "resume": False})
+
+
+def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> None:
+    import torch
+
+    from detectron2_patch.codec.calibration import keys_apart
+    from detectron2_patch.codec.fitted import backbone_digest, map_config
+    from detectron2_patch.codec.learned.clean_maps import CleanMaps
+    from detectron2_patch.codec.learned.distillation import Heads
+    from detectron2_patch.codec.learned.running import run as run_training
+    from detectron2_patch.codec.learned.training import Training
+    from detectron2_patch.utils.files import sha256
+
+    paths = [train.image_path(image) for image in train.images]
+    keys = keys_apart(paths, train, test)
+    backbone = backbone_digest(engine.model)
+    engine.model.requires_grad_(False)
+    maps = CleanMaps(folder / "maps" / backbone[:12], keys)
+    maps.make(engine, paths, engine.cfg.DATALOADER.NUM_WORKERS)
+    channels = engine.cfg.MODEL.FPN.OUT_CHANNELS
+    heads = Heads(engine.model, recipe.proposals)
+    device = torch.device(str(engine.model.device))
+    training = Training(recipe, heads, maps, channels, device, args.seed)
+    if checkpoint is not None:
+        training.load(checkpoint)
+    meta = {
+        "weights": sha256(weights),
+        "config": map_config(engine.cfg),
+        "backbone": backbone,
+        "dataset": {"name": train.name, "digest": train.digest, "image_count": len(keys)},
+        "images": keys,
+        "channels": channels,
+    }
+    held_out = dataclasses.replace(train, images=train.images[training.count :])
+
+    def finished(path: Path) -> None:
+        _measure(engine, held_out, path)
+
+    run_training(training, folder, meta, finished)
+
+
+def _measure(engine, held_out, path: Path) -> None:
+    """Say the AP and the bytes of a finished codec on held-out training images, where they have
+    labels."""
+    from detectron2_patch.pipeline import evaluate
+    from detectron2_patch.settings.setting import Setting
+
+    if not any(held_out.annotations[image["id"]] for image in held_out.images):
+        return
+    settings = Setting.parse(["--codec", str(path)]), Setting()
+    received, clean = (evaluate(engine, held_out, one).results["bbox"]["AP"] for one in settings)
+    count = len(held_out.images)
+    logging.info("%d held-out training images: AP %.2f, clean %.2f", count, received, clean)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

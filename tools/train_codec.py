@@ -174,25 +174,31 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
         "channels": channels,
     }
     held_out = dataclasses.replace(train, images=train.images[training.count :])
-
-    def finished(path: Path) -> None:
-        _measure(engine, held_out, path)
-
-    run_training(training, folder, meta, finished)
+    run_training(training, folder, meta, HeldOut(engine, held_out).measure)
 
 
-def _measure(engine, held_out, path: Path) -> None:
-    """Say the AP and the bytes of a finished codec on held-out training images, where they have
-    labels."""
-    from detectron2_patch.pipeline import evaluate
-    from detectron2_patch.settings.setting import Setting
+class HeldOut:
+    """Says the AP of finished codecs on held-out training images, where they have labels."""
 
-    if not any(held_out.annotations[image["id"]] for image in held_out.images):
-        return
-    settings = Setting.parse(["--codec", str(path)]), Setting()
-    received, clean = (evaluate(engine, held_out, one).results["bbox"]["AP"] for one in settings)
-    count = len(held_out.images)
-    logging.info("%d held-out training images: AP %.2f, clean %.2f", count, received, clean)
+    def __init__(self, engine, images) -> None:
+        self.engine, self.images, self.clean = engine, images, None
+
+    def measure(self, path: Path) -> None:
+        """Of the codec of a file, over its real bytes."""
+        images, annotations = self.images.images, self.images.annotations
+        if not any(annotations[image["id"]] for image in images):
+            return
+        if self.clean is None:
+            self.clean = self._ap([])
+        received = self._ap(["--codec", str(path)])
+        message = "%d held-out training images: AP %.2f, clean %.2f"
+        logging.info(message, len(images), received, self.clean)
+
+    def _ap(self, words: list[str]) -> float:
+        from detectron2_patch.pipeline import evaluate
+        from detectron2_patch.settings.setting import Setting
+
+        return evaluate(self.engine, self.images, Setting.parse(words)).results["bbox"]["AP"]
 
 
 if __name__ == "__main__":

@@ -128,3 +128,21 @@ def command(tiny):
         ]
 
     return make
+
+
+@pytest.fixture
+def train_data(tiny):
+    """Five training images, none of which is evaluated."""
+    folder = tiny / "train"
+    folder.mkdir()
+    generator = np.random.RandomState(1)
+    for number in range(5):
+        pixels = generator.randint(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    document = json.loads((tiny / "boxes.json").read_text())
+    document["images"] = [
+        {"id": n, "file_name": f"{n}.png", "width": 64, "height": 48} for n in range(5)
+    ]
+    document["annotations"] = []
+    (tiny / "train.json").write_text(json.dumps(document))
+    return [str(tiny / "train.json"), str(folder)]

@@ -1,11 +1,8 @@
 """tools/fit.py, and what it makes in the other commands."""
 
-import json
 import shutil
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from detectron2_patch.codec.fitted import image_key, read_fitted
 from detectron2_patch.results.file import load_results
@@ -14,24 +11,6 @@ from detectron2_patch.results.file import load_results
 @pytest.fixture
 def fit(load):
     return load("fit")
-
-
-@pytest.fixture
-def train_data(tiny):
-    """Five training images, none of which is evaluated."""
-    folder = tiny / "train"
-    folder.mkdir()
-    generator = np.random.RandomState(1)
-    for number in range(5):
-        pixels = generator.randint(0, 256, (48, 64, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    document = json.loads((tiny / "boxes.json").read_text())
-    document["images"] = [
-        {"id": n, "file_name": f"{n}.png", "width": 64, "height": 48} for n in range(5)
-    ]
-    document["annotations"] = []
-    (tiny / "train.json").write_text(json.dumps(document))
-    return [str(tiny / "train.json"), str(folder)]
 
 
 @pytest.fixture

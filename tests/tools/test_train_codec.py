@@ -1,0 +1,173 @@
+"""tools/train_codec.py: its files, a training that was killed, and mistakes."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from detectron2_patch.codec.learned.file import read_codec
+from detectron2_patch.errors import InputError
+
+RECIPE = {
+    "widths": [4, 4, 4],
+    "depth": 1,
+    "groups": [1, 2],
+    "context_width": 4,
+    "lambdas": [1.0, 2.0],
+    "iterations": 3,
+    "fine_iterations": 3,
+    "learning_rate": 0.01,
+    "fine_learning_rate": 0.01,
+    "warmup": 1,
+    "batch_size": 2,
+    "crop": 64,
+    "squared_error": 1.0,
+    "objectness": 1.0,
+    "anchors": 1.0,
+    "classes": 1.0,
+    "boxes": 1.0,
+    "heads_from": 1,
+    "proposals": 4,
+    "clip": 1.0,
+    "ema": 0.9,
+    "dead_zone": 0.0,
+    "mixed": True,
+    "held_out": 1,
+    "watch_every": 2,
+}
+
+
+@pytest.fixture
+def train(load):
+    return load("train_codec")
+
+
+@pytest.fixture
+def arguments(tiny, tiny_opts, train_data):
+    """The command line; ``recipe`` are changes of the recipe."""
+
+    def make(*more, output="out", data=train_data, **recipe):
+        (tiny / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **recipe}))
+        test = ["--test-data", str(tiny / "boxes.json"), str(tiny / "images")]
+        fixed = ["-o", str(tiny / output), "--recipe", str(tiny / "recipe.yaml"), *test]
+        fixed += ["--device", "cpu", "--config-file", "configs/demo.yaml", "--train-data", *data]
+        weights = ["MODEL.WEIGHTS", str(tiny / "weights.pth")]
+        return [*fixed, *more, *tiny_opts, *weights]
+
+    return make
+
+
+def test_a_killed_training_ends_where_the_whole_one_does(train, arguments, tiny, monkeypatch):
+    """Killed twice: in what the rates share, and in the second rate."""
+    assert train.main(arguments(output="whole")) == 0
+    whole = [(tiny / "whole" / f"codec_{n}.safetensors").read_bytes() for n in (1, 2)]
+    lines = [json.loads(x) for x in (tiny / "whole" / "metrics.json").read_text().splitlines()]
+    assert [x["rate"] for x in lines if "held_out" in x] == [0, 0, 1, 1, 2, 2]
+    assert lines[-1]["held_out"]["bits_per_pixel"] > 0
+
+    from detectron2_patch.codec.learned.training import Training
+
+    step, left = Training.step, []
+
+    def dies(self):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return step(self)
+
+    monkeypatch.setattr(Training, "step", dies)
+    for flags, steps in (((), 2), (("--resume",), 5), (("--resume",), 9)):
+        left[:] = [None] * steps
+        if steps < 9:
+            with pytest.raises(KeyboardInterrupt):
+                train.main(arguments(*flags, output="killed"))
+        else:
+            assert train.main(arguments(*flags, output="killed")) == 0
+    killed = [(tiny / "killed" / f"codec_{n}.safetensors").read_bytes() for n in (1, 2)]
+    assert killed == whole
+
+    first, second = (read_codec(tiny / "whole" / f"codec_{n}.safetensors") for n in (1, 2))
+    assert (first.meta["lambda"], second.meta["lambda"]) == (1.0, 2.0)
+    assert first.sha256 != second.sha256
+
+
+def refused(train, arguments, capsys, *more, **changes):
+    """The one line that a mistake ends in."""
+    assert train.main(arguments(*more, **changes)) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error:")]
+    return line
+
+
+def test_mistakes_of_the_command_line(train, arguments, capsys, tiny):
+    assert "--lambda is 'much'" in refused(train, arguments, capsys, "--lambda", "much")
+    assert "--lambda is '0'" in refused(train, arguments, capsys, "--lambda", "0")
+    assert "--seed is -1" in refused(train, arguments, capsys, "--seed", "-1")
+    assert "no " in refused(train, arguments, capsys, "--resume")
+    assert "built-in engine" in refused(train, arguments, capsys, "--engine", "detectron2")
+    (tiny / "out").mkdir()
+    (tiny / "out" / "checkpoint.pt").write_bytes(b"no checkpoint")
+    assert "earlier training" in refused(train, arguments, capsys)
+    line = refused(train, arguments, capsys, "--resume")
+    assert "no checkpoint of this training" in line
+
+
+def test_mistakes_in_the_recipe(train, arguments, capsys):
+    assert "iterations is 0" in refused(train, arguments, capsys, iterations=0)
+    assert "colour is unknown" in refused(train, arguments, capsys, colour=1)
+    assert "widths has 2 numbers" in refused(train, arguments, capsys, widths=[1, 2])
+    assert "crop is 100" in refused(train, arguments, capsys, crop=100)
+    assert "groups is []" in refused(train, arguments, capsys, groups=[])
+    assert "ema is 1.0" in refused(train, arguments, capsys, ema=1.0)
+
+
+def test_mistakes_in_the_images(train, arguments, capsys, tiny, train_data):
+    assert "make no batch" in refused(train, arguments, capsys, held_out=4)
+    shutil.copy(tiny / "images" / "1.png", tiny / "train" / "0.png")
+    line = refused(train, arguments, capsys, output="other")
+    assert "which is evaluated" in line
+
+
+def test_another_training_is_not_resumed(train, arguments, capsys, monkeypatch):
+    from detectron2_patch.codec.learned.training import Training
+
+    monkeypatch.setattr(Training, "start_rate", stop_after_first(Training.start_rate))
+    with pytest.raises(KeyboardInterrupt):
+        train.main(arguments(iterations=2))
+    monkeypatch.undo()
+    capsys.readouterr()
+    line = refused(train, arguments, capsys, "--resume", "--seed", "5", iterations=2)
+    assert "another detector, seed, recipe or images" in line
+
+
+def stop_after_first(start_rate):
+    def start(self, rate):
+        if rate:
+            raise KeyboardInterrupt
+        start_rate(self, rate)
+
+    return start
+
+
+def test_a_loss_that_is_no_number_stops_before_the_checkpoint(
+    train, arguments, capsys, monkeypatch, tiny
+):
+    from detectron2_patch.codec.learned import training
+
+    real = training.Training._loss
+    monkeypatch.setattr(
+        training.Training,
+        "_loss",
+        lambda self, parts: real(self, parts) * (float("nan") if self.iteration == 2 else 1),
+    )
+    line = refused(train, arguments, capsys)
+    assert "is nan at iteration 2" in line and "--resume" in line
+    assert (tiny / "out" / "checkpoint.pt").is_file()
+    assert not (tiny / "out" / "codec_1.safetensors").exists()
+
+
+def test_a_recipe_that_is_not_there(train):
+    from detectron2_patch.codec.learned.recipe import read_recipe
+
+    with pytest.raises(InputError, match="--recipe none.yaml: No such file"):
+        read_recipe("none.yaml")

@@ -15,10 +15,11 @@ RECIPE = {
     "groups": [1, 2],
     "context_width": 4,
     "lambdas": [1.0, 2.0],
+    "noisy_lambda": 1.0,
+    "noisy_iterations": 3,
+    "noisy_learning_rate": 0.01,
     "iterations": 3,
-    "fine_iterations": 3,
     "learning_rate": 0.01,
-    "fine_learning_rate": 0.01,
     "warmup": 1,
     "batch_size": 2,
     "crop": 64,
@@ -133,10 +134,10 @@ def test_another_training_is_not_resumed(train, arguments, capsys, monkeypatch):
 
     monkeypatch.setattr(Training, "start_rate", stop_after_first(Training.start_rate))
     with pytest.raises(KeyboardInterrupt):
-        train.main(arguments(iterations=2))
+        train.main(arguments(noisy_iterations=2))
     monkeypatch.undo()
     capsys.readouterr()
-    line = refused(train, arguments, capsys, "--resume", "--seed", "5", iterations=2)
+    line = refused(train, arguments, capsys, "--resume", "--seed", "5", noisy_iterations=2)
     assert "another detector, seed, recipe or images" in line
 
 

@@ -12,7 +12,7 @@ integers (``integer_model``), which give the same probabilities on every machine
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
@@ -60,34 +60,27 @@ class EntropyModel(nn.Module):
             GroupContext(before, own, width) for before, own in zip(starts, self.groups)
         )
 
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, latent: Tensor, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """The latent ``(N, C, h, w)`` as the receiver has it, and the bits of each image ``(N,)``.
 
         Values are rounded to whole steps from their predicted mean, with the gradient of the
-        identity; bits are of values with uniform noise (Ballé et al. 2017).
+        identity. Bits are of the rounded values; or, where ``noisy``, of values with uniform noise
+        (Ballé et al. 2017), whose gradient is smooth, but which take up to twice as many bits as
+        the values that are sent: train with them first, then without (Guo et al. 2021).
         """
         received, bits = latent[:, :0], latent.new_zeros(len(latent))
         first = checkerboard(latent.shape[-2:], latent.device)
-        for context, values in self._parts(latent):
-            half = self._half(context, received, torch.zeros_like(values), values, first, 0.0)
-            anchors, spent = half
-            bits = bits + spent
-            others, spent = self._half(context, received, anchors, values, ~first, 1.0)
-            bits = bits + spent
-            received = torch.cat([received, anchors + others], dim=1)
+        for context, values in zip(self.contexts, latent.split(self.groups, dim=1)):
+            anchors = torch.zeros_like(values)
+            for known, places in ((0.0, first), (1.0, ~first)):
+                mean, log_scale = context(received, anchors, known)
+                rest = values - mean
+                rounded = rest + (torch.round(rest) - rest).detach()
+                coded = rest + torch.rand_like(rest) - 0.5 if noisy else rounded
+                bits = bits + (logistic_bits(coded, log_scale) * places).sum(dim=(1, 2, 3))
+                anchors = anchors + (mean + rounded) * places
+            received = torch.cat([received, anchors], dim=1)
         return received, bits
-
-    def _parts(self, latent: Tensor) -> Iterator[tuple[GroupContext, Tensor]]:
-        yield from zip(self.contexts, latent.split(self.groups, dim=1))
-
-    @staticmethod
-    def _half(context, received, anchors, values, mask, known) -> tuple[Tensor, Tensor]:
-        mean, log_scale = context(received, anchors, known)
-        rest = values - mean
-        rounded = values + (torch.round(rest) - rest).detach()
-        noisy = rest + torch.rand_like(rest) - 0.5
-        bits = (logistic_bits(noisy, log_scale) * mask).sum(dim=(1, 2, 3))
-        return rounded * mask, bits
 
 
 def checkerboard(size: tuple[int, int], device=None) -> Tensor:

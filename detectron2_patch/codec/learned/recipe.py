@@ -21,11 +21,11 @@ class Recipe:
         groups: channels of the latent's groups, in coding order.
         context_width: channels inside the entropy model's networks.
         lambdas: weights of the distances against bits per pixel of the network's image; one codec
-            each.
-        iterations, fine_iterations: of what all codecs share, trained for the first lambda, and
-            of each codec from there on.
-        learning_rate, fine_learning_rate: of Adam: constant, after a rise over ``warmup``
-            iterations; and a cosine down to zero.
+            each, trained from the one before.
+        noisy_lambda: the same where bits are of values with noise, which are up to twice as many.
+        noisy_iterations, noisy_learning_rate: with noise, before the first rate: of Adam,
+            constant after a rise over ``warmup`` iterations.
+        iterations, learning_rate: of each rate: a cosine down to zero.
         batch_size: crops of an iteration.
         crop: their side in pixels of the network's image, a multiple of 64; smaller images whole.
         squared_error, objectness, anchors, classes, boxes: weights of the distances.
@@ -44,11 +44,12 @@ class Recipe:
     groups: tuple[int, ...]
     context_width: int
     lambdas: tuple[float, ...]
-    iterations: int
-    fine_iterations: int
-    learning_rate: float
-    fine_learning_rate: float
+    noisy_lambda: float
+    noisy_iterations: int
+    noisy_learning_rate: float
     warmup: int
+    iterations: int
+    learning_rate: float
     batch_size: int
     crop: int
     squared_error: float

@@ -28,7 +28,7 @@ def run(
     meta: Mapping[str, Any],
     finished: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
-    """Train what all rates share, then each rate, and write the codecs' files to ``folder``.
+    """Train with noise, then each rate, and write the codecs' files to ``folder``.
 
     Args:
         training: new, or loaded from a checkpoint.
@@ -71,7 +71,7 @@ def _train(training: Training, folder: Path) -> None:
     """Bring one rate to its end."""
     recipe, sums, start = training.recipe, {}, time.perf_counter()
     left = range(training.iteration, training.iterations)
-    what = f"rate {training.rate} of {len(recipe.lambdas)}" if training.rate else "all rates"
+    what = f"rate {training.rate} of {len(recipe.lambdas)}" if training.rate else "with noise"
     bar = progress(left, desc=what, unit="it", initial=left.start, total=left.stop)
     for _ in bar:
         for name, value in training.step().items():

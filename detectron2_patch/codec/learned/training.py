@@ -1,4 +1,4 @@
-"""The training of codecs of one detector: first what all rates share, then each rate from there.
+"""The training of codecs of one detector: with noise first, then each rate from the one before.
 
 Everything drawn follows from the seed and the iteration's number, so that a training that was
 killed and resumed ends where the uninterrupted one ends, bit for bit.
@@ -63,28 +63,24 @@ class Training:
         step = max(1, self.count // _UNITS_FROM)
         self.model.set_units([maps[n] for n in range(0, self.count, step)])
         self.model.to(device)
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.start_rate(0)
 
     def start_rate(self, rate: int) -> None:
-        """Begin what all rates share (0), or one of them, 1 and on, from the averaged weights of
-        what they share."""
+        """Begin a rate, 1 and on, or the part with noise (0), from the averaged weights so far."""
         self.rate, self.iteration = rate, 0
-        if rate <= 1:
-            self.shared = copy.deepcopy(self.average.state_dict())
-        self.average.load_state_dict(self.shared)
-        self.model.load_state_dict(self.shared)
+        self.model.load_state_dict(self.average.state_dict())
         self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0, fused=True)
 
     @property
     def iterations(self) -> int:
         """Of what is being trained."""
-        return self.recipe.fine_iterations if self.rate else self.recipe.iterations
+        return self.recipe.iterations if self.rate else self.recipe.noisy_iterations
 
     @property
     def distance_weight(self) -> float:
         """The lambda of what is being trained."""
-        return self.recipe.lambdas[max(self.rate - 1, 0)]
+        return self.recipe.lambdas[self.rate - 1] if self.rate else self.recipe.noisy_lambda
 
     def step(self) -> dict[str, float]:
         """One iteration; returns the loss and its parts.
@@ -121,7 +117,8 @@ class Training:
         with self._mixed():
             wanted = model.normalise(clean)
             latent = model.encoder(wanted)
-        received, bits = model.entropy_model(latent.float())
+        noisy = model.training and not self.rate
+        received, bits = model.entropy_model(latent.float(), noisy)
         with self._mixed():
             sizes = {level: clean[level].shape[-2:] for level in CODED}
             decoded = model.decoder(received, sizes)
@@ -168,12 +165,11 @@ class Training:
         return int(torch.randperm(self.count, generator=generator)[place])
 
     def _learning_rate(self) -> float:
-        """Constant for what all rates share, a cosine down to nothing for each of them."""
+        recipe = self.recipe
         if self.rate:
             done = self.iteration / self.iterations
-            return self.recipe.fine_learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-        risen = (self.iteration + 1) / max(self.recipe.warmup, 1)
-        return self.recipe.learning_rate * min(1.0, risen)
+            return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return recipe.noisy_learning_rate * min(1.0, (self.iteration + 1) / max(recipe.warmup, 1))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -187,7 +183,6 @@ class Training:
     def watch(self) -> dict[str, float]:
         """The parts of the loss on the held-out images, by the averaged weights."""
         sums: dict[str, float] = {}
-        torch.manual_seed(self.seed)  # the noise of the rate
         for number in range(self.count, len(self.maps)):
             maps = self.maps[number]
             clean = {n: maps[n][None].float().to(self.device) for n in CODED}
@@ -210,7 +205,6 @@ class Training:
             "rate": self.rate,
             "iteration": self.iteration,
             "identity": self.identity(),
-            "shared": self.shared,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -231,7 +225,7 @@ class Training:
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.rate, self.iteration = state["rate"], state["iteration"]
-            self.shared, identity = state["shared"], state["identity"]
+            identity = state["identity"]
         except Exception as error:  # torch.load raises what its parts raise
             reason = getattr(error, "strerror", None) or "it is no checkpoint of this training"
             raise InputError(f"--resume: {path}: {reason}; start anew in another folder") from error
@@ -244,6 +238,6 @@ class Training:
     def identity(self) -> str:
         """Digest of what a resumed training must have in common with its checkpoint."""
         recipe = self.recipe.to_json()
-        for name in ("lambdas", "iterations", "fine_iterations", "watch_every", "dead_zone"):
+        for name in ("lambdas", "iterations", "noisy_iterations", "watch_every", "dead_zone"):
             del recipe[name]
         return digest([recipe, self.seed, self.maps.names()])

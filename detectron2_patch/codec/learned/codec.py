@@ -98,7 +98,7 @@ class LearnedCodec(PyramidCodec):
         """
         file = self._opened()
         maps = {level: pyramid[level][None].float() for level in CODED}
-        _check_sizes({level: tuple(one.shape[-2:]) for level, one in maps.items()})
+        _check_sizes({level: (one.shape[-2], one.shape[-1]) for level, one in maps.items()})
         if maps["p2"].shape[1] != file.meta["channels"]:
             raise InputError(
                 f"--codec codes maps of {file.meta['channels']} channels, and these have "
@@ -122,7 +122,7 @@ class LearnedCodec(PyramidCodec):
         file = self._opened()
         _check_sizes(sizes)
         try:
-            latent = file.coder.decode(data, tuple(sizes["p4"]))
+            latent = file.coder.decode(data, sizes["p4"])
         except ValueError as error:
             raise InputError(f"the bytes of a learned codec are damaged: {error}") from error
         model = _on(file, torch.device(device))

@@ -72,7 +72,9 @@ class Heads:
     def _best(self, levels: tuple[Proposals, ...]) -> Tensor:
         return self.rpn.merge(levels).boxes[: self.proposals]
 
-    def box_head(self, maps: Mapping[str, Tensor], proposals: list[Tensor]) -> tuple:
+    def box_head(
+        self, maps: Mapping[str, Tensor], proposals: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Class logits and deltas of the proposals."""
         numbered = [F.pad(boxes, (1, 0), value=n) for n, boxes in enumerate(proposals)]
         rois = torch.cat(numbered)
@@ -93,26 +95,24 @@ class Heads:
 
     def losses(self, maps: Mapping[str, Tensor], target: Target) -> dict[str, Tensor]:
         """The four distances, each a mean that doesn't depend on the image's size."""
-        objectness = anchors = 0.0
-        for level in LEVELS:
-            one = rpn_distance(*self.rpn.rpn_head(maps[level]), *target.rpn[level])
-            objectness, anchors = objectness + one[0], anchors + one[1]
-        classes, boxes = box_distance(
-            *self.box_head(maps, target.proposals), target.logits, target.deltas
-        )
+        found = [rpn_distance(self.rpn.rpn_head(maps[n]), target.rpn[n]) for n in LEVELS]
+        objectness, anchors = (torch.stack(parts).mean() for parts in zip(*found))
+        received = self.box_head(maps, target.proposals)
+        classes, boxes = box_distance(received, (target.logits, target.deltas))
         return {
-            "objectness": objectness / len(LEVELS),
-            "anchors": anchors / len(LEVELS),
+            "objectness": objectness,
+            "anchors": anchors,
             "classes": classes,
             "boxes": boxes,
         }
 
 
 def rpn_distance(
-    logits: Tensor, deltas: Tensor, wanted: Tensor, wanted_deltas: Tensor
+    received: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Of one level: Kullback-Leibler divergence of the objectness and smooth L1 of the deltas,
-    each anchor weighted by its clean objectness."""
+    """Of one level's logits ``(N, A)`` and deltas ``(N, A, 4)``: Kullback-Leibler divergence of the
+    objectness, and smooth L1 of the deltas, each anchor weighted by its clean objectness."""
+    (logits, deltas), (wanted, wanted_deltas) = received, target
     clean = torch.sigmoid(wanted)
     cross = F.binary_cross_entropy_with_logits(logits, clean, reduction="none")
     own = F.binary_cross_entropy_with_logits(wanted, clean, reduction="none")
@@ -122,10 +122,12 @@ def rpn_distance(
 
 
 def box_distance(
-    logits: Tensor, deltas: Tensor, wanted: Tensor, wanted_deltas: Tensor
+    received: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Of the box head: Kullback-Leibler divergence of the classes, and smooth L1 of the deltas,
-    each weighted by the clean probability of its class (of any object, where classes share)."""
+    """Of the box head's class logits and deltas: Kullback-Leibler divergence of the classes, and
+    smooth L1 of the deltas, each weighted by the clean probability of its class (of any object,
+    where classes share deltas)."""
+    (logits, deltas), (wanted, wanted_deltas) = received, target
     clean = F.softmax(wanted, dim=-1)
     classes = F.kl_div(F.log_softmax(logits, dim=-1), clean, reduction="sum")
     error = F.smooth_l1_loss(deltas, wanted_deltas, beta=_BETA, reduction="none")

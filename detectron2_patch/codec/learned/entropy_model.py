@@ -34,7 +34,7 @@ class GroupContext(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
         self.give = nn.Conv2d(width, 2 * own, 3, padding=1)
         nn.init.zeros_(self.give.weight)
-        nn.init.zeros_(self.give.bias)
+        self.give.bias.data.zero_()  # type: ignore[union-attr]
 
     def forward(self, before: Tensor, anchors: Tensor, known: float) -> tuple[Tensor, Tensor]:
         """``(N, before, h, w)`` and ``(N, own, h, w)``, zeros where unknown."""
@@ -69,7 +69,8 @@ class EntropyModel(nn.Module):
         the values that are sent: train with them first, then without (Guo et al. 2021).
         """
         received, bits = latent[:, :0], latent.new_zeros(len(latent))
-        first = checkerboard(latent.shape[-2:], latent.device)
+        height, width = latent.shape[-2:]
+        first = checkerboard((height, width), latent.device)
         for context, values in zip(self.contexts, latent.split(self.groups, dim=1)):
             anchors = torch.zeros_like(values)
             for known, places in ((0.0, first), (1.0, ~first)):

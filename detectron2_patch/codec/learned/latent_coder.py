@@ -63,7 +63,7 @@ class LatentCoder:
                 encoder.encode(far, self._rare)
             return steps
 
-        self.model.walk(tuple(latent.shape[1:]), code)
+        self.model.walk((latent.shape[1], latent.shape[2]), code)
         return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
     def decode(self, data: bytes, size: tuple[int, int]) -> Tensor:
@@ -119,7 +119,7 @@ class Counts:
             self.seen += np.bincount(places, minlength=self.seen.size).reshape(self.seen.shape)
             return steps
 
-        model.walk(tuple(latent.shape[1:]), count)
+        model.walk((latent.shape[1], latent.shape[2]), count)
 
     def tables(self) -> np.ndarray:
         """Counts for ``LatentCoder``, int64; a row that was seen little leans on its logistic

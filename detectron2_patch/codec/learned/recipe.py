@@ -141,7 +141,7 @@ def _value(name: str, value: Any, kind: str, source: str) -> Any:
     for entry in entries if isinstance(entries, list) and entries else [None]:
         good = isinstance(entry, int if whole else (int, float)) and not isinstance(entry, bool)
         least = _LEAST.get(name)
-        if not good or not (entry > 0 if least is None else entry >= least):
+        if not good or entry is None or not (entry > 0 if least is None else entry >= least):
             what = f"{'a whole number' if whole else 'a number'}"
             above = "above 0" if least is None else f"from {least} on"
             raise InputError(f"{source}: {name} is {value!r}; give {what} {above}")

@@ -69,7 +69,8 @@ def _told(training: Training) -> dict[str, Any]:
 
 def _train(training: Training, folder: Path) -> None:
     """Bring one rate to its end."""
-    recipe, sums, start = training.recipe, {}, time.perf_counter()
+    recipe, start = training.recipe, time.perf_counter()
+    sums: dict[str, float] = {}
     left = range(training.iteration, training.iterations)
     what = f"rate {training.rate} of {len(recipe.lambdas)}" if training.rate else "with noise"
     bar = progress(left, desc=what, unit="it", initial=left.start, total=left.stop)

@@ -113,7 +113,8 @@ class Training:
 
     def distances(self, model: PyramidModel, clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bits per pixel of the network's image, and the distances by their name."""
-        size = tuple(4 * side for side in clean["p2"].shape[-2:])
+        height, width = clean["p2"].shape[-2:]
+        size = 4 * height, 4 * width
         with self._mixed():
             wanted = model.normalise(clean)
             latent = model.encoder(wanted)

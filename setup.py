@@ -48,6 +48,7 @@ setup(
         "pillow>=9.4",
         "pycocotools>=2.0.7",
         "pyyaml>=6",
+        "safetensors>=0.4",
         "tabulate>=0.9",
         "torch>=2.2",
         "torchvision>=0.17",

@@ -106,7 +106,7 @@ def write_codec(
     }
     integers = quantise(model.entropy_model)
     tensors |= {f"entropy_model.{name}": value for name, value in integers.items()}
-    tensors["tables"] = torch.from_numpy(tables.astype(np.uint16))
+    tensors["tables"] = torch.from_numpy(tables.astype(np.int32))
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     whole = {**meta, "kind": KIND}
     text = json.dumps({**whole, "content": _content(whole, tensors)}, sort_keys=True)

@@ -25,6 +25,16 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.json_values import digest
 
+# What may be changed when a training is resumed: how long, for which rates, how fast it learns.
+_MAY_DIFFER = (
+    "lambdas",
+    "iterations",
+    "noisy_iterations",
+    "learning_rate",
+    "noisy_learning_rate",
+    "watch_every",
+    "dead_zone",
+)
 _UNITS_FROM = 100  # images that the maps' means and spreads are taken from
 
 
@@ -70,7 +80,7 @@ class Training:
         """Begin a rate, 1 and on, or the part with noise (0), from the averaged weights so far."""
         self.rate, self.iteration = rate, 0
         self.model.load_state_dict(self.average.state_dict())
-        self.optimiser = torch.optim.Adam(self.model.parameters(), 0.0, fused=True)
+        self.optimiser = _adam(self.model)
 
     @property
     def iterations(self) -> int:
@@ -217,8 +227,7 @@ class Training:
         """Go on from what ``save`` wrote.
 
         Raises:
-            InputError: it can't be read, or is of another training. The numbers of iterations and
-                the rates may be others.
+            InputError: it can't be read, or is of another training (see ``_MAY_DIFFER``).
         """
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
@@ -239,6 +248,14 @@ class Training:
     def identity(self) -> str:
         """Digest of what a resumed training must have in common with its checkpoint."""
         recipe = self.recipe.to_json()
-        for name in ("lambdas", "iterations", "noisy_iterations", "watch_every", "dead_zone"):
+        for name in _MAY_DIFFER:
             del recipe[name]
         return digest([recipe, self.seed, self.maps.names()])
+
+
+def _adam(model: PyramidModel) -> torch.optim.Adam:
+    """Adam in one kernel where this torch has one for the device; on a CPU, 2.4 and later."""
+    try:
+        return torch.optim.Adam(model.parameters(), 0.0, fused=True)
+    except RuntimeError:
+        return torch.optim.Adam(model.parameters(), 0.0)

@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 GROUPS = (1, 2, 3)
 GOLDEN = HERE / "golden_latent.bin"
 GOLDEN_DIGEST = "19fd3c6880ee1341f22d08b7a4aacd176788b061b06b256ba8fb01f05d92e674"
+GOLDEN_DEMO_DIGEST = "DEMO"
 
 
 def made_coder():
@@ -132,3 +133,18 @@ def test_a_weight_of_more_than_16_bits_is_refused(model):
     model.entropy_model.contexts[0].mix.weight[0, 0] = 9.0
     with pytest.raises(InputError, match="too large for 16 bits"):
         quantise(model.entropy_model)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_golden_stream_of_a_shipped_codec(threads):
+    """A scene of the demo, coded by the second of the shipped files."""
+    from detectron2_patch.codec.learned.file import read_codec
+
+    coder = read_codec("results/demo/codecs/codec_2.safetensors").coder
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        received = coder.decode((HERE / "golden_demo.bin").read_bytes(), (32, 32))
+    finally:
+        torch.set_num_threads(before)
+    assert digest(received) == GOLDEN_DEMO_DIGEST

@@ -111,6 +111,7 @@ def page_data(group: Group) -> dict[str, Any]:
         "clean": {m: clean.metrics.get(m) if clean else None for m in METRICS},
         "wire_bytes": full and FP32 * sum(full[level] for level in WIRE),
         "all_bytes": full and FP32 * sum(full.values()),
+        "pictures": [i for i, r in enumerate(records) if r.setting.image],
         "front": [i for i, record in enumerate(records) if id(record) in front],
         "points": {
             "scope": [scopes.index(r.scope) for r in records],

@@ -215,6 +215,32 @@ def test_a_click_in_the_plot_shows_the_point(page, grid):
 
 
 @needs_browser
+def test_the_plot_has_bits_per_pixel_across_too_with_the_pictures(page, tmp_path):
+    results = [made(1, 1, 1, 1, 1), made(2, 1, 1, 1, 1)]
+    for quality in (25, 75):
+        image = {"codec": "jpeg", "version": 1, "quality": quality, "chroma": "420", "scale": 1.0}
+        one = made(1, 1, 1, 1, 1, image=image)
+        one["payload"].update(total_bytes=40 * quality, bits_per_pixel=quality / 50)
+        one["schema"] = SCHEMA
+        one["results"]["bbox"]["AP"] = 60 + quality / 10
+        results.append(one)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for number, one in enumerate(results):
+        (folder / f"{number}.json").write_text(json.dumps(one))
+    page.open(make_report([str(folder)], str(tmp_path / "report")).as_uri())
+    cloud = "document.querySelector('#cloud').innerText"
+    assert "the image, coded" in page.run(cloud)
+    page.run("""{ const s = document.getElementById("axis"); s.value = "bits_per_pixel";
+        s.dispatchEvent(new Event("change")); }""")
+    page.run(FRAMES)
+    assert page.run("document.querySelectorAll('#cloud .uplot').length") == 1
+    page.run("""{ const s = document.getElementById("method"); s.selectedIndex = 1;
+        s.dispatchEvent(new Event("change")); }""")
+    assert page.run("document.querySelector('.spot').hidden") is False
+
+
+@needs_browser
 def test_narrow_screens_need_no_sideways_scrolling(tmp_path, grid):
     with Page(CHROMIUM, tmp_path / "profile", width=400, height=800) as page:
         page.open(grid.as_uri())

@@ -330,15 +330,17 @@ function plotSlices(holder) {
   }, sliceData(), holder);
 }
 
+// The column that the cloud has across, as its control says.
+const across = () => points[byId("axis").value];
+
 function plotCloud(holder) {
-  const order = [];
+  const order = [], at = across();
   for (let row = 0; row < count; row++) {
-    if (points.smaller[row] !== null && points.AP[row] !== null) order.push(row);
+    if (at[row] !== null && points.AP[row] !== null) order.push(row);
   }
-  byId("cloud").hidden = order.length < 2;
-  if (order.length < 2) return;
-  order.sort((a, b) => points.smaller[a] - points.smaller[b]);
-  const front = new Set(data.front), column = (keep) => order.map(
+  order.sort((a, b) => at[a] - at[b]);
+  const bits = byId("axis").value === "bits_per_pixel";
+  const front = new Set(data.front), pictures = new Set(data.pictures), column = (keep) => order.map(
     (row) => (keep(row) ? points.AP[row] : null));
   const dots = (colour, width) => ({ show: true, size: width, fill: colour, stroke: colour, width: 0 });
   plots.order = order;
@@ -346,7 +348,7 @@ function plotCloud(holder) {
     width: holder.clientWidth, height: 300,
     scales: { x: { time: false, distr: 3, log: 10, range: (u, low, high) => [low / 1.1, high * 1.1] } },
     axes: [
-      { grid, label: "times smaller than P2–P5 in fp32", labelSize: 20,
+      { grid, label: byId("axis").selectedOptions[0].textContent, labelSize: 20,
         splits: (u) => decades(u.scales.x.min, u.scales.x.max), values: (_, at) => at,
         filter: (_, at) => at },
       { grid, label: "AP in percent", labelSize: 20, size: 42 },
@@ -357,11 +359,14 @@ function plotCloud(holder) {
       { label: "ratios", paths: () => null, stroke: "#7db8dc", points: dots("#7db8dc", 3.5) },
       ...(Object.keys(others).length ? [{ label: "other methods", paths: () => null,
         stroke: "#D55E00", points: dots("#D55E00", 6) }] : []),
+      ...(pictures.size ? [{ label: "the image, coded", paths: () => null,
+        stroke: "#009E73", points: dots("#009E73", 6) }] : []),
       { label: "not beaten by any (Pareto front)", stroke: "#0072B2", width: 1.5, spanGaps: true,
-        paths: uPlot.paths.stepped({ align: -1 }), points: dots("#0072B2", 5) }],
+        paths: uPlot.paths.stepped({ align: bits ? 1 : -1 }), points: dots("#0072B2", 5) }],
     hooks: { draw: [() => placeSpot(currentRow())] },
-  }, [order.map((row) => points.smaller[row]), column((row) => points.cr[row] !== null),
-    ...(Object.keys(others).length ? [column((row) => points.cr[row] === null)] : []),
+  }, [order.map((row) => at[row]), column((row) => points.cr[row] !== null),
+    ...(Object.keys(others).length ? [column((row) => points.cr[row] === null && !pictures.has(row))] : []),
+    ...(pictures.size ? [column((row) => pictures.has(row))] : []),
     column((row) => front.has(row))], holder);
   plots.spot = element("div", undefined, { class: "spot" });
   plots.cloud.over.append(plots.spot);
@@ -369,6 +374,22 @@ function plotCloud(holder) {
   plots.cloud.over.addEventListener("click", (event) => {
     const row = nearest(event);
     if (row !== null) select(row);
+  });
+}
+
+// Both ways across, where there are points for them; the cloud is drawn anew when it changes.
+function buildCloud() {
+  const axis = byId("axis"), holder = document.querySelector("#cloud .plot");
+  const drawable = (name) => points[name].filter((x, row) => x !== null && points.AP[row] !== null);
+  for (const option of [...axis.options]) if (drawable(option.value).length < 2) option.remove();
+  byId("cloud").hidden = axis.options.length === 0;
+  axis.parentElement.hidden = axis.options.length < 2;
+  if (axis.options.length === 0) return;
+  plotCloud(holder);
+  axis.addEventListener("change", () => {
+    plots.cloud.destroy();
+    plotCloud(holder);
+    placeSpot(currentRow());
   });
 }
 
@@ -389,7 +410,7 @@ function nearest(event) {
   const [x, y] = [event.clientX - box.left, event.clientY - box.top];
   let best = null, least = 400;
   for (const row of plots.order) {
-    const far = (u.valToPos(points.smaller[row], "x") - x) ** 2
+    const far = (u.valToPos(across()[row], "x") - x) ** 2
       + (u.valToPos(points.AP[row], "y") - y) ** 2;
     if (far < least) { least = far; best = row; }
   }
@@ -399,15 +420,17 @@ function nearest(event) {
 function hint(row) {
   byId("hint").textContent = row === null
     ? "Click a point to see it; drag to zoom, double-click to zoom out."
-    : nameOf(row) + ": AP " + fixed(points.AP[row]) + ", " + points.smaller[row].toPrecision(3)
-      + " times smaller.";
+    : nameOf(row) + ": AP " + fixed(points.AP[row]) 
+      + (points.smaller[row] === null ? "" : ", " + points.smaller[row].toPrecision(3) + " times smaller")
+      + (points.bits_per_pixel[row] === null ? "."
+        : ", " + points.bits_per_pixel[row].toPrecision(3) + " bits a pixel.");
 }
 
 function placeSpot(row) {
   if (!plots.spot) return;
   const u = plots.cloud, shown = row !== undefined && state.scope === "pyramid"
-    && points.smaller[row] !== null && points.AP[row] !== null;
-  const [x, y] = shown ? [u.valToPos(points.smaller[row], "x"), u.valToPos(points.AP[row], "y")] : [];
+    && across()[row] !== null && points.AP[row] !== null;
+  const [x, y] = shown ? [u.valToPos(across()[row], "x"), u.valToPos(points.AP[row], "y")] : [];
   plots.spot.hidden = !(shown && x >= 0 && y >= 0 && x <= u.over.clientWidth && y <= u.over.clientHeight);
   plots.spot.style.left = x + "px";
   plots.spot.style.top = y + "px";
@@ -448,7 +471,7 @@ buildAnswers();
 showClasses();
 const known = readHash();
 byId("cloud").hidden = false; // it needs its width to be drawn
-plotCloud(document.querySelector("#cloud .plot"));
+buildCloud();
 plotSlices(document.querySelector("#slices .plot"));
 watchSize();
 show();

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +190,7 @@ def _identified(entries: list, what: str, json_file: Path, unique: bool = True) 
             )
         if unique and identity in seen:
             raise InputError(
-                f"{json_file}: {what} id {identity} occurs twice; ids have to be unique"
+                f"{json_file}: {what} id {_shown(identity)} occurs twice; ids have to be unique"
             )
         seen.add(identity)
         found.append(entry if type(entry["id"]) is int else {**entry, "id": identity})
@@ -215,11 +216,11 @@ def _categories(entries: list, json_file: Path) -> dict[int, str]:
         raise InputError(f'{json_file} has no categories; list the classes in "categories"')
     for entry in entries:
         if not isinstance(entry.get("name"), str) or not entry["name"]:
-            raise InputError(f'{json_file}: category id {entry["id"]} has no "name"')
+            raise InputError(f'{json_file}: category id {_shown(entry["id"])} has no "name"')
         if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in entry["name"]):
             raise InputError(
-                f"{json_file}: category id {entry['id']} has the name {_shown(entry['name'])}, "
-                "which no file can hold; name it in whole characters"
+                f"{json_file}: category id {_shown(entry['id'])} has the name "
+                f"{_shown(entry['name'])}, which no file can hold; name it in whole characters"
             )
     return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda e: e["id"])}
 
@@ -230,11 +231,11 @@ def _images(entries: list, json_file: Path) -> list[dict[str, Any]]:
         raise InputError(f'{json_file} has no images; list them in "images"')
     for entry in entries:
         if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
-            raise InputError(f'{json_file}: image id {entry["id"]} has no "file_name"')
+            raise InputError(f'{json_file}: image id {_shown(entry["id"])} has no "file_name"')
         for side in ("width", "height"):
             if type(entry.get(side)) is not int or not 1 <= entry[side] <= LONGEST:
                 raise InputError(
-                    f'{json_file}: image id {entry["id"]} has "{side}" '
+                    f'{json_file}: image id {_shown(entry["id"])} has "{side}" '
                     f"{_shown(entry.get(side))}; it has to be a whole number of pixels, 1 to "
                     f"{LONGEST}"
                 )
@@ -294,16 +295,9 @@ def _annotations(
     entries = _identified(entries, "annotation", json_file, "minival" not in json_file.name)
     by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in images}
     for entry in entries:
-        where = f"{json_file}: annotation id {entry['id']}"
-        image_id, category = _whole(entry.get("image_id")), _whole(entry.get("category_id"))
-        for key, value, known, there in (
-            ("image_id", image_id, by_image, "images"),
-            ("category_id", category, categories, "categories"),
-        ):
-            if value is None or value not in known:
-                given = _shown(entry.get(key))
-                raise InputError(f'{where} has {key} {given}, which is not in "{there}"')
-        assert image_id is not None  # it is among the images
+        where = f"{json_file}: annotation id {_shown(entry['id'])}"
+        image_id = _known(entry, "image_id", by_image, "images", where)
+        category = _known(entry, "category_id", categories, "categories", where)
         box = entry.get("bbox")
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
             raise InputError(
@@ -318,6 +312,14 @@ def _annotations(
         values = (entry["id"], image_id, category, box, area, crowd)
         by_image[image_id].append(dict(zip(_ANNOTATION_KEYS, values)))
     return by_image
+
+
+def _known(entry: dict[str, Any], key: str, known: Container[int], there: str, where: str) -> int:
+    """The id that an annotation has under ``key``; refuses one that isn't listed."""
+    value = _whole(entry.get(key))
+    if value is None or value not in known:
+        raise InputError(f'{where} has {key} {_shown(entry.get(key))}, which is not in "{there}"')
+    return value
 
 
 def _crowd(entry: dict[str, Any], where: str) -> int:

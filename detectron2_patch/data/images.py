@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ Loaded = TypeVar("Loaded")
 logger = logging.getLogger(__name__)
 ORIENTATION = 0x0112  # EXIF's tag: how the stored pixels lie
 _Turn = Image.Transpose
-UPRIGHT = {
+UPRIGHT: dict[Any, Image.Transpose] = {
     2: _Turn.FLIP_LEFT_RIGHT,
     3: _Turn.ROTATE_180,
     4: _Turn.FLIP_TOP_BOTTOM,

@@ -29,8 +29,8 @@ def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
     results = load_results(tiny / "results")
     with_resamples = [one for one in results if "bootstrap" in one]
     assert len(with_resamples) == 2, "the clean one and the best"
-    best = min((one for one in results), key=lambda one: sum(one["payload"]["sent"].values()))
-    assert best["setting"] in [one["setting"] for one in with_resamples]
+    fewest = min(sum(one["payload"]["sent"].values()) for one in results)  # of several settings
+    assert fewest in [sum(one["payload"]["sent"].values()) for one in with_resamples]
 
 
 def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from detectron2_patch.config import result_relevant
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.codecs import Codec
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.files import atomic_write, sha256
 from detectron2_patch.utils.json_values import digest
@@ -241,12 +242,15 @@ def need(fitted: Fitted | None) -> Fitted:
 
 
 def check_fitted(setting: Setting, fitted: Fitted | None, model: nn.Module) -> None:
-    """Make sure, where a setting uses them, that there are fitted parts and that they were fitted
-    to the maps of ``model``.
+    """Make sure, where a setting uses them, that there are fitted parts and that these, and its
+    codecs, were made for the maps of ``model``.
 
     Raises:
         InputError: there are none, or they are of another detector.
     """
+    for one in set(setting.treatments):
+        if isinstance(one, Codec):
+            one.check_model(model)
     if not setting.uses_fit:
         return
     parts = need(fitted)

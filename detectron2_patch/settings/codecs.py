@@ -83,6 +83,13 @@ class Codec(ABC):
             InputError: a library is missing, or a file hasn't been given; says what to do.
         """
 
+    def check_model(self, model: Any) -> None:  # noqa: B027 (most serve any)
+        """Make sure that it was made for this detector (a ``torch.nn.Module``).
+
+        Raises:
+            InputError: it was made for another.
+        """
+
     def details(self) -> dict[str, Any]:
         """What a result tells of it beside ``to_json``: encoder, effort, versions, megabytes."""
         return {}

@@ -27,7 +27,7 @@ from detectron2_patch.codec.fitted import Fitted, check_fitted
 from detectron2_patch.codec.transmission import Channel, sent_elements
 from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
-from detectron2_patch.settings.codecs import ImageCodec
+from detectron2_patch.settings.codecs import Codec, ImageCodec
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.treatments import CLEAN, Treatment, sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
@@ -86,9 +86,12 @@ class OnePass:
     def __init__(self, engine, plan: Plan, fitted: Fitted | None = None) -> None:
         self.engine, self.plan, self.fitted = engine, plan, fitted
         for setting in plan.settings:
-            if setting.uses_fit:
+            if setting.uses_fit:  # one says it for all
                 check_fitted(setting, fitted, engine.model)
                 break
+        for one in {one for treatments in plan.treatments.values() for one in treatments}:
+            if isinstance(one, Codec):
+                one.check_model(engine.model)
         self.device = next(engine.model.parameters()).device
         self.seconds: Counter[str] = Counter()
         self.rows = 0

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from detectron2_patch.codec.fitted import backbone_digest
 from detectron2_patch.codec.learned.file import CodecFile, read_codec
 from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.errors import InputError
@@ -57,7 +58,7 @@ class LearnedCodec(PyramidCodec):
 
     @property
     def label(self) -> str:
-        return f"learned codec {self.sha256[:8]}"
+        return f"learned codec, lambda {self.rate:g} ({self.sha256[:8]})"
 
     def to_json(self) -> dict[str, Any]:
         """Its digest and lambda; the file's path and content stay out."""
@@ -84,6 +85,19 @@ class LearnedCodec(PyramidCodec):
     def check_detector(self, weights_sha256: str, config: str) -> None:
         """See ``CodecFile.check_detector``."""
         self._opened().check_detector(weights_sha256, config)
+
+    def check_model(self, model: Any) -> None:
+        """Make sure that it was trained on the maps of ``model``.
+
+        Raises:
+            InputError: it was trained on another detector's.
+        """
+        trained_on = self._opened().meta.get("backbone")
+        if trained_on is not None and trained_on != backbone_digest(model):
+            raise InputError(
+                "--codec was trained on another detector, whose maps are others; train one on "
+                "this: tools/train_codec.py"
+            )
 
     def check_images(self, paths: Sequence) -> None:
         """See ``CodecFile.check_images``."""

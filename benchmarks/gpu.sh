@@ -18,7 +18,7 @@ from importlib.util import find_spec
 pairs = (pair.split("=") for pair in sys.argv[1:])
 print(*(package for module, package in pairs if find_spec(module) is None))
 ' constriction=constriction filelock=filelock hotcoco=hotcoco numpy=numpy PIL=pillow \
-        pycocotools=pycocotools yaml=pyyaml tabulate=tabulate torch=torch torchvision=torchvision \
+        pycocotools=pycocotools yaml=pyyaml safetensors=safetensors tabulate=tabulate torch=torch torchvision=torchvision \
         tqdm=tqdm yacs=yacs
 }
 

@@ -25,7 +25,7 @@ def dataset_of(sides, tmp_path):
         image_root=tmp_path,
         classes=("square",),
         category_ids=(1,),
-        images=[{"id": 1, "width": 256, "height": 256}],
+        images=[{"id": 1, "file_name": "1.png", "width": 256, "height": 256}],
         annotations={1: boxes},
         degenerate_boxes=0,
         digest="",

@@ -10,7 +10,12 @@ from detectron2_patch.config.support import ONLY, check_supported, matches
 from detectron2_patch.config.values import RANGES
 from detectron2_patch.errors import InputError
 
-CONFIGS = sorted(str(p) for p in Path("configs").rglob("*.yaml") if "Base" not in p.name)
+# of detectors: configs/codec has recipes
+CONFIGS = sorted(
+    str(path)
+    for path in Path("configs").rglob("*.yaml")
+    if "Base" not in path.name and path.parent.name != "codec"
+)
 R50 = "configs/COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 
 

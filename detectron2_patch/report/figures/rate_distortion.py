@@ -41,6 +41,7 @@ _IMAGE_LOOKS = dict(
 )
 _OWN = {"color": BLACK, "marker": "*", "linewidth": 2.4, "markersize": 9}
 _FRAMES = {"color": RED, "marker": "X", "linestyle": (0, (4, 1.5))}
+_LEARNED = {"color": RED, "marker": "p", "linewidth": 2.4, "markersize": 8}
 
 
 def draw(group: Group, named: Iterable[Mapping[str, Any]] | None = None) -> Figure | None:
@@ -131,7 +132,7 @@ def _look(family: Family) -> dict[str, Any]:
     if family.kind == LEVELS:
         return _OWN
     if family.kind != IMAGE:
-        return _FRAMES
+        return _LEARNED if family.name == "learned" else _FRAMES
     base, _, scaled = family.name.partition("@")
     color, marker = _IMAGE_LOOKS.get(base.partition("/")[0], ("#777777", "."))
     return {"color": color, "marker": marker, "linestyle": "-." if scaled else "-"}

@@ -21,6 +21,7 @@ examples:
   rd.py results/demo/images.json.gz results/demo/methods.json.gz
   rd.py results/demo --named results/demo/methods.json.gz -o rate.png
   rd.py results/demo --metric APs --anchor jpeg --csv rate.csv
+  rd.py results/demo --cost results/demo/costs.json --points points.csv
 """
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NO_ANCHOR = "none"
@@ -48,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         "of these alone, beside one of all",
     )
     add("--csv", metavar="FILE", help="write the rates, a row a family and loss")
-    add("--json", metavar="FILE", help="write rates and deltas")
+    add("--points", metavar="FILE", help="write the points, a row a family and setting, as CSV")
+    add("--cost", metavar="FILE", help="beside each point what it costs, measured by cost.py")
+    add("--json", metavar="FILE", help="write rates, deltas and points")
     add("-o", "--output", metavar="FILE", help="write the figure: .png or .svg")
     args = parser.parse_intermixed_args(argv)
     return told(lambda: run(args))
@@ -62,12 +65,17 @@ def run(args: argparse.Namespace) -> None:
         delta_rows,
         format_deltas,
         format_rates,
+        point_rows,
         rate_rows,
     )
+    from detectron2_patch.analysis.sides import read_costs
     from detectron2_patch.errors import InputError
 
     if args.output is not None and not args.output.endswith((".png", ".svg")):
         raise InputError(f"-o {args.output}: a figure is .png or .svg")
+    if args.cost is not None and args.points is None and args.json is None:
+        raise InputError("--cost is told beside each point; give --points FILE or --json FILE, too")
+    costs = None if args.cost is None else read_costs(args.cost)
     named = None if args.named is None else read_results(args.named)
     results = [*read_results(args.results), *(named or ())]
     found = curves(results, args.metric, named)
@@ -79,16 +87,20 @@ def run(args: argparse.Namespace) -> None:
     print(f"clean {args.metric} {found.clean[0]:.1f}\n\n{format_rates(found)}")
     if anchor is not None:
         print(f"\n{format_deltas(deltas, args.metric)}")
+    points = point_rows(found, costs)
     if args.csv is not None:
         write_csv(rates, args.csv)
+    if args.points is not None:
+        write_csv(points, args.points)
     if args.json is not None:
-        write_json(args.metric, float(found.clean[0]), rates, deltas, args.json)
+        told = {"metric": args.metric, "clean": float(found.clean[0])}
+        write_json({**told, "rates": rates, "deltas": deltas, "points": points}, args.json)
     if args.output is not None:
         draw(results, named, args.output)
 
 
 def write_csv(rows: list[dict], path: str) -> None:
-    """The rates, a row each."""
+    """A table, a row each."""
     from detectron2_patch.utils.files import atomic_write
 
     text = io.StringIO()
@@ -99,17 +111,11 @@ def write_csv(rows: list[dict], path: str) -> None:
         file.write(text.getvalue().encode())
 
 
-def write_json(metric: str, clean: float, rates: list, deltas: list, path: str) -> None:
-    """Rates and deltas."""
+def write_json(content: dict, path: str) -> None:
+    """Rates, deltas and points."""
     from detectron2_patch.utils.files import atomic_write
 
-    document = {
-        "kind": "detectron2_patch rate and distortion",
-        "metric": metric,
-        "clean": clean,
-        "rates": rates,
-        "deltas": deltas,
-    }
+    document = {"kind": "detectron2_patch rate and distortion", **content}
     with atomic_write(path) as file:
         file.write((json.dumps(document, indent=1) + "\n").encode())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from detectron2_patch.analysis.delta import METHODS, bjontegaard
@@ -16,7 +17,10 @@ from detectron2_patch.analysis.rate_distortion import (
     front,
     rate_at_loss,
 )
+from detectron2_patch.analysis.sides import COSTS, Costs
 from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation.intervals import PERCENTILES
+from detectron2_patch.settings.setting import Setting
 
 MOST = 100_000  # percent that is told apart
 SEARCHED = "chosen on the images that it is measured on"
@@ -72,6 +76,38 @@ def delta_rows(curves: Curves, anchor: Family) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def point_rows(curves: Curves, costs: Costs | None = None) -> list[dict[str, Any]]:
+    """A row a family and point: bits per pixel, the metric with its 95 % interval, and, where
+    ``costs`` are given, what sender and receiver work (None: not measured)."""
+    rows = []
+    for family in curves.families.values():
+        for point in family.points:
+            setting = Setting.from_json(point.result["setting"])
+            low, high = _interval(point.values)
+            row = {
+                **_who(family),
+                "setting": setting.label,
+                "bits_per_pixel": point.rate,
+                curves.metric: float(point.values[0]),
+                "low": low,
+                "high": high,
+            }
+            if costs is not None:
+                cost = costs.get(setting) or {}
+                for side in ("sender", "receiver"):
+                    row |= {f"{side}_{k}": (cost.get(side) or {}).get(k) for k in COSTS}
+            rows.append(row)
+    return rows
+
+
+def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The 95 % interval of replicates behind a value; None where there are none."""
+    if len(values) < 2 or np.isnan(values).any():
+        return None, None
+    low, high = np.percentile(values[1:], PERCENTILES, method="nearest").tolist()
+    return low, high
 
 
 def _who(family: Family) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import sys
 import pytest
 from made_results import made
 
+from detectron2_patch.analysis.sides import COSTS, Costs
 from detectron2_patch.results.file import write_result
 from detectron2_patch.settings.setting import Setting
 
@@ -38,6 +39,22 @@ def test_prints_rates_and_deltas_and_writes_them(rd, folder, capsys):
     assert len(list(csv.DictReader(table.open()))) == 4 * 4
     told = json.loads(document.read_text())
     assert told["clean"] == 70 and {row["anchor"] for row in told["deltas"]} == {"jpeg"}
+
+
+def test_points_are_told_with_their_cost(rd, folder, capsys):
+    costs = Costs({"images": 1})
+    side = dict(zip(COSTS, (7.0, 8.0, 9.0, None)))
+    costs.add(Setting.parse("--bits 4"), {"sender": side, "receiver": side})
+    costs.write(folder / "costs.json")
+    line = [str(folder / "results"), "--anchor", "none", "--cost", str(folder / "costs.json")]
+    assert rd.main([*line, "--points", str(folder / "p.csv")]) == 0
+    rows = list(csv.DictReader((folder / "p.csv").open()))
+    assert len(rows) == 3 + 3 + 2 * 3
+    told = {row["setting"]: row["sender_macs_per_pixel"] for row in rows}
+    bits = Setting.parse("--bits 4").label
+    assert told.pop(bits) == "7.0" and set(told.values()) == {""}
+    assert rd.main(line) == 2
+    assert "--points" in capsys.readouterr().err
 
 
 def test_draws_the_figure(rd, folder):

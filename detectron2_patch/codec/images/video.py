@@ -13,6 +13,7 @@ import numpy as np
 from detectron2_patch.codec.images import ycbcr
 from detectron2_patch.codec.images.picture import EXTRA, LOSSLESS, Picture, pad, require
 from detectron2_patch.errors import InputError
+from detectron2_patch.utils.machine import scheduling_kept
 
 # One picture, no threads (they change the bytes), no text about the encoder in the stream, and the
 # QP as it is given: without ipratio, x265 codes an intra picture three steps finer.
@@ -133,7 +134,8 @@ def encode_picture(
         frame = av.VideoFrame(width, height, pixel_format)
         for target, plane in zip(frame.planes, planes, strict=True):
             _fill(target, plane)
-        packets = [*context.encode(frame), *context.encode(None)]
+        with scheduling_kept():
+            packets = [*context.encode(frame), *context.encode(None)]
     except av.error.FFmpegError as error:
         raise OSError(f"{encoder}: {error.strerror}") from error
     return b"".join(bytes(packet) for packet in packets)

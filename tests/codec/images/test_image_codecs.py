@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -217,3 +218,11 @@ def test_bgr_views_are_coded_as_they_look():
 def test_a_stream_of_no_picture_is_refused():
     with pytest.raises(OSError, match="hevc: "):
         video.decode_picture("hevc", parse("hevc:30").encode(noise(20, 20))[2:20])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no scheduling policies here")
+def test_an_encoder_leaves_the_process_its_priority():
+    """As root, SVT-AV1 would leave it a real-time one, before which all others wait."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    parse("av1:40").encode(np.zeros((64, 64, 3), np.uint8))
+    assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before

@@ -7,7 +7,11 @@ import pytest
 
 PAIRS = {
     "README.md": "README.ko.md",
-    **{str(path).replace("/ko/", "/"): str(path) for path in sorted(Path("docs/ko").glob("*.md"))},
+    **{
+        str(path).replace("/ko/", "/"): str(path)
+        for path in sorted(Path("docs/ko").glob("*.md"))
+        if path.stem != "index"  # of the site: the README
+    },
 }
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 

@@ -8,8 +8,10 @@ REPORT = ["matplotlib>=3.7", "pandas>=2"]
 # the encoders of PyAV 19.0 abort the process on small pictures
 CODECS = ["av>=15,<19", "bjontegaard>=1.3", "imagecodecs>=2024.9.22", "pillow>=11.3"]
 TEST = ["hypothesis>=6.80", "pytest>=7.4", *REPORT, *CODECS]
+# the site of docs/
+DOCS = ["furo>=2024.8", "myst-parser>=4", "sphinx>=8"]
 # ruff by its minor version, which decides the format
-DEV = ["build>=1", "import-linter>=2", "mypy>=2,<3", "ruff>=0.17,<0.18"]
+DEV = ["build>=1", "import-linter>=2", "mypy>=2,<3", "ruff>=0.17,<0.18", *DOCS]
 
 setup(
     name="detectron2-patch",
@@ -56,5 +58,5 @@ setup(
         "tqdm>=4.60",
         "yacs>=0.1.8",
     ],
-    extras_require={"report": REPORT, "codecs": CODECS, "test": TEST, "dev": DEV},
+    extras_require={"report": REPORT, "codecs": CODECS, "test": TEST, "docs": DOCS, "dev": DEV},
 )

@@ -13,6 +13,8 @@ _HOMES = {
     "evaluate": "pipeline",
     "fit": "codec.calibration",
     "key_levels": "analysis.key_levels",
+    "load_demo": "detectors",
+    "load_detector": "detectors",
     "load_results": "results.file",
     "parse_setting": "settings.parsing",
     "patch_pyramid": "patch",
@@ -30,6 +32,8 @@ if TYPE_CHECKING:  # what an editor completes
     from detectron2_patch.codec.fitted import read_fitted as read_fitted
     from detectron2_patch.codec.transmission import receive_pyramid as receive_pyramid
     from detectron2_patch.codec.transmission import send_pyramid as send_pyramid
+    from detectron2_patch.detectors import load_demo as load_demo
+    from detectron2_patch.detectors import load_detector as load_detector
     from detectron2_patch.errors import InputError as InputError
     from detectron2_patch.patch import patch_pyramid as patch_pyramid
     from detectron2_patch.patch import patch_rpn as patch_rpn

@@ -7,6 +7,8 @@ built-in engine's ``FasterRCNN``. Nothing here imports either.
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from detectron2_patch.codec.bitstream import unpack
-from detectron2_patch.codec.fitted import Fitted, check_fitted
+from detectron2_patch.codec.fitted import Fitted, check_fitted, read_fitted
 from detectron2_patch.codec.payload import Traffic, bytes_by_part
 from detectron2_patch.codec.transmission import (
     WHOLE,
@@ -31,6 +33,7 @@ from detectron2_patch.settings.codecs import LevelCodec
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 from detectron2_patch.settings.treatments import Sent, Treatment
+from detectron2_patch.settings.words import SCOPE
 
 
 @dataclass
@@ -103,11 +106,11 @@ def _single(feature: Tensor) -> Tensor:
 
 @contextmanager
 def patch_pyramid(
-    model: nn.Module,
-    setting: Setting | Mapping[str, float | Treatment],
+    model: Any,
+    setting: Setting | str | Mapping[str, float | Treatment],
     scope: str | None = None,
     *,
-    fitted: Fitted | None = None,
+    fitted: Fitted | str | os.PathLike | None = None,
     must_run: bool = True,
 ) -> Iterator[Patch]:
     """Let ``model`` read the pyramid as received while the block runs::
@@ -116,34 +119,42 @@ def patch_pyramid(
             detections = model(images)
         print(patch.traffic.nbytes)
 
-        with patch_pyramid(model, Setting.parse("--send p3 p5 --bits 4")):
+        with patch_pyramid(model, "--send p3 p5 --bits 4"):
             detections = model(images)
 
     The patch is a hook on this one instance. It comes off when the block ends, by an exception
     too. Within another patch it changes what that one left.
 
     Args:
-        model: a detector with ``backbone`` and ``proposal_generator``.
-        setting: a ``Setting``, or level to treatment or linear ratio >= 1; ``inf`` reduces a map
-            to 1x1; levels left out stay clean.
+        model: a detector with ``backbone`` and ``proposal_generator``, or what has one as its
+            ``model``: what ``load_detector`` gives, detectron2's ``DefaultPredictor``.
+        setting: a ``Setting``, its words as on a command line, or level to treatment or linear
+            ratio >= 1; ``inf`` reduces a map to 1x1; levels left out stay clean.
         scope: ``pyramid`` (the default): both heads read the changed maps. ``rpn``: only the
             proposal network does, the box head reads clean ones (as the origin did). A ``Setting``
             has its own.
-        fitted: what some treatments need, fitted to this model.
+        fitted: what some treatments need, fitted to this model, or the file that holds it.
         must_run: raise when nothing was changed, a mistake unless there was nothing to do.
+
+    A model whose outputs were never trained gives a warning: its AP means nothing.
 
     Raises:
         InputError: unknown level or scope, a ratio below 1, a treatment that needs ``fitted``, or
             one fitted to another model, an image codec, or a model without P2 to P6.
         RuntimeError: the block ended and the patched part had not run once (``must_run``).
     """
-    patch = Patch(_setting(setting, scope), fitted)
+    fitted = open_fitted(fitted)
+    patch = Patch(_of_maps(Setting.given(setting, scope, fitted)), fitted)
+    if not hasattr(model, "backbone") and isinstance(getattr(model, "model", None), nn.Module):
+        model = model.model
     for part in ("backbone", "proposal_generator"):
         if not isinstance(getattr(model, part, None), nn.Module):
             raise InputError(
                 f"{type(model).__name__} has no {part}; a detector with an RPN and FPN is needed"
             )
     check_fitted(patch.setting, fitted, model)
+    if is_untrained(model):
+        warnings.warn(f"{UNTRAINED}; load a checkpoint first", stacklevel=3)
     rpn = patch.setting.scope == RPN
     handle = _hook_rpn(model, patch) if rpn else _hook_backbone(model, patch)
     try:
@@ -155,30 +166,45 @@ def patch_pyramid(
 
 
 def patch_rpn(
-    model: nn.Module,
-    setting: Setting | Mapping[str, float | Treatment],
+    model: Any,
+    setting: Setting | str | Mapping[str, float | Treatment],
     scope: str | None = None,
     *,
-    fitted: Fitted | None = None,
+    fitted: Fitted | str | os.PathLike | None = None,
     must_run: bool = True,
 ) -> AbstractContextManager[Patch]:
     """``patch_pyramid`` whose scope is ``rpn`` where nothing else is said, as the origin's was."""
-    if scope is None and not isinstance(setting, Setting):
+    named = isinstance(setting, str) and SCOPE in setting.split()
+    if scope is None and not isinstance(setting, Setting) and not named:
         scope = RPN
     return patch_pyramid(model, setting, scope, fitted=fitted, must_run=must_run)
 
 
-def _setting(given: Setting | Mapping[str, float | Treatment], scope: str | None) -> Setting:
-    if isinstance(given, Setting):
-        if scope not in (None, given.scope):
-            raise InputError(f"scope {scope!r} of a setting of scope {given.scope!r}; leave it out")
-        setting = given
-    elif isinstance(given, Mapping):
-        setting = Setting.of(given, PYRAMID if scope is None else scope)
-    else:
-        raise InputError(
-            f"{given!r} is no setting; give a Setting, or a mapping such as {{'p6': 4}}"
-        )
+def open_fitted(given: Fitted | str | os.PathLike | None) -> Fitted | None:
+    """Fitted parts as they are, or read from their file.
+
+    Raises:
+        InputError: the file can't be read.
+    """
+    return read_fitted(given) if isinstance(given, str | os.PathLike) else given
+
+
+UNTRAINED = (
+    "the detector's outputs were never trained: its weights are the random ones it starts with"
+)
+_OUTPUTS = tuple(
+    f"{name}.bias" for name in ("objectness_logits", "anchor_deltas", "cls_score", "bbox_pred")
+)
+
+
+def is_untrained(model: nn.Module) -> bool:
+    """Whether the biases of all layers that predict are 0, which they start with in detectron2 and
+    here, and which no training leaves them."""
+    biases = [value for name, value in model.named_parameters() if name.endswith(_OUTPUTS)]
+    return bool(biases) and not any(bool(value.detach().any()) for value in biases)
+
+
+def _of_maps(setting: Setting) -> Setting:
     if setting.image is not None:
         raise InputError(
             f"{setting.image.word} codes the image, and this patch changes the pyramid; code the "

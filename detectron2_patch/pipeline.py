@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.payload import Traffic, make_payload, weigh_images
 from detectron2_patch.codec.transmission import IMAGE
-from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.catalog import load_dataset, open_dataset
+from detectron2_patch.data.coco import CocoDataset, check_class_count
 from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
-from detectron2_patch.patch import patch_pyramid
+from detectron2_patch.patch import UNTRAINED, is_untrained, open_fitted, patch_pyramid
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import Treatment
 from detectron2_patch.utils import distributed
 from detectron2_patch.utils.progress import progress
+
+# a name, a JSON and its image folder, or what was loaded
+Data = CocoDataset | str | Sequence[str | os.PathLike]
+CLEAN = Setting()
 
 
 @dataclass
@@ -38,6 +44,19 @@ class Evaluation:
     payload: dict
     seconds: float
     bootstrap: dict | None = None
+
+
+def _open(data: Data) -> CocoDataset:
+    if isinstance(data, CocoDataset):
+        return data
+    if isinstance(data, str):
+        return load_dataset(data)
+    if isinstance(data, Sequence) and len(data) == 2:
+        return open_dataset([os.fspath(part) for part in data], (), "")
+    raise InputError(
+        f"{data!r} is no dataset; give a name such as 'demo_val', or a COCO-format JSON and its "
+        "image folder: ('val.json', 'val/')"
+    )
 
 
 @dataclass
@@ -90,22 +109,48 @@ def detect_dataset(
 
 def evaluate(
     engine: Engine,
-    dataset: CocoDataset,
-    setting: Setting | Mapping[str, float | Treatment],
+    dataset: Data,
+    setting: Setting | str | Mapping[str, float | Treatment] = CLEAN,
     workers: int = 0,
-    fitted: Fitted | None = None,
+    fitted: Fitted | str | os.PathLike | None = None,
     bootstrap: Bootstrap | None = None,
 ) -> Evaluation | None:
-    """Evaluate ``engine.model`` on what is received under ``setting``.
+    """Evaluate ``engine.model`` on what is received under ``setting``::
+
+        done = evaluate(load_demo(), "demo_val", "--send p3 p5 --bits 4")
+        done.results["bbox"]["AP"], done.payload["bits_per_pixel"]
 
     Of several processes each takes its share of the images, and rank 0 has the evaluation of
     all; the others have ``None``.
 
+    Args:
+        engine: what ``load_demo`` and ``load_detector`` give.
+        dataset: a name, such as ``demo_val`` or ``coco_2017_val``, a COCO-format JSON and the
+            folder of its images, or a dataset that was loaded.
+        setting: as ``patch_pyramid`` takes it; left out: clean.
+        workers: threads or processes that read images ahead.
+        fitted: as ``patch_pyramid`` takes it.
+        bootstrap: for AP of resamples of the images.
+
     Raises:
-        InputError: what ``patch_pyramid`` refuses; an image that can't be read or coded.
+        InputError: what ``patch_pyramid`` refuses; data that is missing, has other classes than
+            the detector or was fitted on; a detector whose weights were never loaded; an image
+            that can't be read or coded.
     """
     start = time.perf_counter()
-    setting = setting if isinstance(setting, Setting) else Setting.of(setting)
+    if not isinstance(engine, Engine):
+        raise InputError(
+            f"{type(engine).__name__} is no detector to evaluate; give what load_demo() or "
+            "load_detector(config, weights) returns, or evaluate within patch_pyramid(model, …)"
+        )
+    if engine.weights is None and is_untrained(engine.model):
+        raise InputError(f"{UNTRAINED}; call load_weights(FILE) of it, or use load_detector")
+    dataset = _open(dataset)
+    check_class_count(dataset, engine.num_classes)
+    fitted = open_fitted(fitted)
+    setting = Setting.given(setting, fitted=fitted)
+    if setting.uses_fit and fitted is not None:
+        fitted.check_images([dataset.image_path(image) for image in dataset.images])
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}

@@ -181,7 +181,8 @@ def test_parts_that_were_fitted_to_another_detector_are_refused(model):
     for wrong, given, words in (
         (other, parts, "another detector"),
         (model, None, "--fitted FILE"),
-        (model, "parts.npz", "read_fitted"),
+        (model, "parts.npz", "parts.npz"),
+        (model, 3, "read_fitted"),
         (model, Fitted(parts.meta, arrays, sha256="cd"), "the one that it names"),
     ):
         with pytest.raises(InputError, match=words):
@@ -197,6 +198,6 @@ def test_the_two_ways_to_patch_differ_in_their_scope_alone(model):
         with patch(model, Setting(scope="pyramid")) as done:
             model(images())
         assert done.setting.scope == "pyramid"
-    for wrong in ("--cr 1 1 1 1 4", 4, ["p6", 4]):
+    for wrong in (4, ["p6", 4]):
         with pytest.raises(InputError, match="no setting"):
             patch_rpn(model, wrong).__enter__()

@@ -431,22 +431,16 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
 
 def choose_device(args: argparse.Namespace, cfg) -> str:
     """The device that the flags or ``MODEL.DEVICE`` ask for, a GPU where there is one."""
-    import torch
+    from detectron2_patch.engines import choice
 
     wanted = wanted_device(args)
-    if wanted is None:  # detectron2's default is "cuda", so only another value says something
-        found = "cuda" if torch.cuda.is_available() else "cpu"
-        wanted = found if cfg.MODEL.DEVICE == "cuda" else cfg.MODEL.DEVICE
-    if wanted.startswith("cuda:") and distributed.world_size() > 1:
+    named = wanted or cfg.MODEL.DEVICE
+    if named.startswith("cuda:") and distributed.world_size() > 1:
         raise InputError(
-            f"device {wanted!r} is one GPU for {distributed.world_size()} processes; name cuda, "
+            f"device {named!r} is one GPU for {distributed.world_size()} processes; name cuda, "
             "and each takes its own"
         )
-    try:
-        return str(torch.zeros(0, device=wanted).device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
+    return choice.choose_device(wanted, cfg)
 
 
 def find_weights(args: argparse.Namespace, cfg) -> Path:

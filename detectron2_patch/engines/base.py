@@ -36,12 +36,14 @@ class Engine(ABC):
     Attributes:
         name: as results have it.
         model: the detector, whose maps never leave its device.
+        weights: the checkpoint that was loaded; ``None``: none was.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
     """
 
     name: str
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
+    weights: Path | None = None
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg

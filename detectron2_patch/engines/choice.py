@@ -48,6 +48,24 @@ def detectron2_problem() -> str | None:
     return None
 
 
+def choose_device(wanted: str | None, cfg) -> str:
+    """The device that is ``wanted``, else the one of ``MODEL.DEVICE``: a GPU where there is one.
+
+    Raises:
+        InputError: it can't be used.
+    """
+    import torch
+
+    if wanted is None:  # detectron2's default is "cuda", so only another value says something
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        wanted = found if cfg.MODEL.DEVICE == "cuda" else cfg.MODEL.DEVICE
+    try:
+        return str(torch.zeros(0, device=wanted).device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
+
+
 def check_config(engine: str, cfg, training: bool) -> None:
     """Make sure that ``engine`` does what ``cfg`` says.
 

@@ -92,6 +92,7 @@ class Detectron2Engine(Engine):
 
     def load_weights(self, path: Path) -> None:
         load_whole(self.model, path)
+        self.weights = path
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
         from detectron2_patch.engines.detectron2_training import train

@@ -39,6 +39,7 @@ class TorchvisionEngine(Engine):
 
     def load_weights(self, path: Path) -> None:
         load_weights(self.model, path)
+        self.weights = path
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
         from detectron2_patch.training.trainer import train

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, parse_codec
@@ -32,8 +33,8 @@ def parse_setting(
     cr: Sequence[str | float] | None = None,
     send: Sequence[str] | None = None,
     restore: Sequence[str] | None = None,
-    rank: Sequence[str | float] | None = None,
-    bits: Sequence[str | int] | None = None,
+    rank: Sequence[str | float] | float | None = None,
+    bits: Sequence[str | int] | int | None = None,
     range: Sequence[str] | None = None,
     level_codec: Sequence[str] | None = None,
     pyramid: str | None = None,
@@ -44,6 +45,8 @@ def parse_setting(
 
         parse_setting(send=["p3", "p5"], restore=["fit"], bits=[4])
         parse_setting(image="avif:50")
+
+    A text is read as words with spaces between, and a number is one word.
 
     Args:
         cr: as ``levels.parse_cr`` takes it; left out: 1. A level that isn't sent has ratio 1.
@@ -66,6 +69,9 @@ def parse_setting(
     Raises:
         InputError: a word that isn't one of these, or words that contradict each other.
     """
+    cr, send, restore, rank, bits, range, level_codec = map(
+        _words, (cr, send, restore, rank, bits, range, level_codec)
+    )
     given = {
         "--cr": cr,
         "--send": send,
@@ -93,6 +99,13 @@ def parse_setting(
                 )
         return _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of)
     return _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of)
+
+
+def _words(given: Any) -> Sequence | None:
+    """Words as a sequence: Python callers write ``send="p3 p5"`` and ``bits=4``, too."""
+    if isinstance(given, str):
+        return given.split()
+    return given if given is None or isinstance(given, Sequence) else [given]
 
 
 def _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of) -> dict[str, Treatment]:

@@ -98,6 +98,37 @@ class Setting:
         treatments = treatments_from_json(data)
         return cls(tuple(treatments.values()), data["scope"], data.get("fitted") or "")
 
+    @classmethod
+    def given(
+        cls,
+        setting: Setting | str | Mapping[str, float | Treatment],
+        scope: str | None = None,
+        fitted: Any = None,
+    ) -> Setting:
+        """From what Python callers write: a setting, words for ``parse``, or a mapping for ``of``.
+
+        Args:
+            scope: of a mapping, or of words without ``--scope``; left out: ``pyramid``.
+            fitted: the fitted parts, where there are some.
+
+        Raises:
+            InputError: none of these, or a scope that contradicts the setting's own.
+        """
+        if isinstance(setting, str):
+            return cls.parse(setting if scope is None else f"{setting} {SCOPE} {scope}", fitted)
+        if isinstance(setting, Mapping):
+            return cls.of(setting, PYRAMID if scope is None else scope)
+        if not isinstance(setting, Setting):
+            raise InputError(
+                f"{setting!r} is no setting; give a Setting, words such as '--send p3 p5 --bits "
+                "4', or a mapping such as {'p6': 4}"
+            )
+        if scope not in (None, setting.scope):
+            raise InputError(
+                f"scope {scope!r} of a setting of scope {setting.scope!r}; leave it out"
+            )
+        return setting
+
     def to_json(self) -> dict[str, Any]:
         """As results hold it; see ``json_form``."""
         own = treatments_to_json(self.by_level())

@@ -160,6 +160,19 @@ def test_hotcoco_equals_pycocotools(case):
     assert_same(make_dataset(truth), group(rows))
 
 
+def test_an_annotation_of_id_0_counts_here_and_is_missed_by_pycocotools_alone():
+    truth = [(0, 0, (10, 10, 50, 50), None, False), (1, 0, (20, 20, 40, 40), None, False)]
+    dataset = make_dataset(truth)
+    found = group([(position, 0, box, 0.9) for position, _, box, _, _ in truth])
+    from_1 = evaluate_boxes(dataset, found)["AP"], 100 * reference(dataset, found)[0]
+    for some in dataset.annotations.values():
+        for one in some:
+            one["id"] -= 1
+    assert from_1 == pytest.approx((100, 100))
+    assert evaluate_boxes(dataset, found)["AP"] == pytest.approx(100)
+    assert 100 * reference(dataset, found)[0] < 60
+
+
 def test_more_than_a_hundred_detections_of_a_class():
     rng = np.random.default_rng(1)
     truth = [(i % 4, 0, (*rng.uniform(0, 200, 2), 40, 40), None, False) for i in range(60)]

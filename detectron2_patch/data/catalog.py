@@ -31,7 +31,7 @@ COCO_SPLITS |= {
     for name, (folder, json_file) in COCO_SPLITS.items()
     if "test" not in name
 }
-DEMO_SPLITS = {"demo_train": "train", "demo_val": "val", "demo_test": "test"}
+DEMO_SPLITS = {f"demo_{split}": split for split in ("train", "val", "test", "unlabeled")}
 
 
 def dataset_names() -> list[str]:

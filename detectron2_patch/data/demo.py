@@ -13,12 +13,13 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import cache_dir
 from detectron2_patch.utils.progress import progress
 
-IMAGES = {"train": 800, "val": 200, "test": 200}  # test: what was found on val is measured there
+# test: what was found on val is measured there; unlabeled: what learns from a detector's own maps
+IMAGES = {"train": 800, "val": 200, "test": 200, "unlabeled": 2000}
 VERSION = 2  # of the scenes: part of the folder's name, so that a change makes them anew
 
 
 def ensure_demo(split: str, root: Path | None = None) -> tuple[Path, Path]:
-    """The JSON and the image folder of ``split`` (``train``, ``val`` or ``test``) below ``root``.
+    """The JSON and the image folder of ``split``, one of ``IMAGES``, below ``root``.
 
     Made when missing, in a folder that takes its name once it is whole, so that a killed run
     or two at once leave no half dataset. Images are BMP: uncompressed, so that their bytes,
@@ -34,7 +35,7 @@ def ensure_demo(split: str, root: Path | None = None) -> tuple[Path, Path]:
         except OSError as error:
             raise InputError(
                 f"cannot make the demo's images in {folder}: {error.strerror}; set "
-                "DETECTRON2_PATCH_CACHE to a folder that can be written and has 250 MB"
+                "DETECTRON2_PATCH_CACHE to a folder that can be written and has 450 MB"
             ) from error
     return folder / f"instances_{split}.json", folder / "images"
 

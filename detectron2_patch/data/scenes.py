@@ -73,13 +73,16 @@ class Draw:
         return int(self.state.random_sample() * count)
 
 
+_FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "unlabeled": 4_000_000}
+
+
 def render(split: str, index: int) -> tuple[np.ndarray, list[dict]]:
     """One scene: uint8 pixels ``(256, 256, 3)`` RGB and its objects.
 
     An object has ``category`` (index into ``CLASSES``), ``bbox`` (x, y, w, h around its visible
     pixels) and ``area`` (how many those are).
     """
-    draw = Draw({"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}[split] + index)
+    draw = Draw(_FIRST_SEED[split] + index)
     canvas = background(draw)
     owner = np.full((SIDE, SIDE), -1)
     drawn: list[Drawn] = []

@@ -59,6 +59,7 @@ class PyramidEncoder(nn.Module):
         super().__init__()
         _, middle, wide = widths
         self.from_p2 = nn.Conv2d(channels, middle, 3, stride=2, padding=1)
+        self.refine_p3 = Residual(middle)
         self.to_p4 = nn.Conv2d(middle + channels, wide, 3, stride=2, padding=1)
         self.from_p4 = nn.Conv2d(channels, wide, 1)
         self.from_p5 = nn.Conv2d(channels, wide, 1)
@@ -67,7 +68,7 @@ class PyramidEncoder(nn.Module):
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Maps ``(N, C, H, W)`` of ``CODED`` to ``(N, latent, H16, W16)``, the size of P4."""
-        x = activate(self.from_p2(maps["p2"]))
+        x = activate(self.refine_p3(self.from_p2(maps["p2"])))
         x = self.to_p4(torch.cat([x, maps["p3"].to(x.dtype)], dim=1))
         x = x + self.from_p4(maps["p4"])
         coarse = F.interpolate(self.from_p5(maps["p5"]), scale_factor=2.0, mode="nearest")
@@ -89,6 +90,7 @@ class PyramidDecoder(nn.Module):
         self.refine_p3 = nn.Sequential(Residual(middle), Residual(middle))
         self.to_p3 = nn.Conv2d(middle, channels, 3, padding=1)
         self.up_to_p2 = Upsample(middle, narrow)
+        self.refine_p2 = Residual(narrow)
         self.to_p2 = nn.Conv2d(narrow, channels, 3, padding=1)
 
     def forward(self, latent: Tensor, sizes: Mapping[str, tuple[int, int]]) -> dict[str, Tensor]:
@@ -98,5 +100,6 @@ class PyramidDecoder(nn.Module):
         maps = {"p5": self.to_p5(coarse), "p4": self.to_p4(coarse)}
         x = self.refine_p3(self.up_to_p3(x, sizes["p3"]))
         maps["p3"] = self.to_p3(activate(x))
-        maps["p2"] = self.to_p2(activate(self.up_to_p2(x, sizes["p2"])))
+        x = self.refine_p2(self.up_to_p2(x, sizes["p2"]))
+        maps["p2"] = self.to_p2(activate(x))
         return {level: maps[level] for level in CODED}

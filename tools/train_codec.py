@@ -63,6 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="weights of the distances against bits per pixel, one codec each (the recipe's); a "
         "larger one is nearer to the clean maps and takes more bits",
     )
+    add(
+        "--start",
+        metavar="FILE",
+        help="begin with this codec of the same detector, for other rates or with other images",
+    )
     add("--resume", action="store_true", help="continue the training in DIR")
     add("--seed", type=int, default=0, metavar="N", help="of everything that is drawn (0)")
     add_model_flags(parser)
@@ -147,22 +152,29 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
 
     from detectron2_patch.codec.calibration import keys_apart
     from detectron2_patch.codec.fitted import backbone_digest, map_config
-    from detectron2_patch.codec.learned.clean_maps import CleanMaps
+    from detectron2_patch.codec.learned.clean_maps import CleanMaps, views_of
     from detectron2_patch.codec.learned.distillation import Heads
+    from detectron2_patch.codec.learned.file import read_codec
     from detectron2_patch.codec.learned.running import run as run_training
-    from detectron2_patch.codec.learned.training import Training
+    from detectron2_patch.codec.learned.training import Training, check_form
     from detectron2_patch.utils.files import sha256
 
+    start = None if args.start is None else read_codec(args.start, "--start")
+    if start is not None:
+        check_form(recipe, start)
+        start.check_detector(sha256(weights), map_config(engine.cfg))
+        start.check_images([test.image_path(image) for image in test.images])
     paths = [train.image_path(image) for image in train.images]
     keys = keys_apart(paths, train, test)
     backbone = backbone_digest(engine.model)
     engine.model.requires_grad_(False)
-    maps = CleanMaps(folder / "maps" / backbone[:12], keys)
-    maps.make(engine, paths, engine.cfg.DATALOADER.NUM_WORKERS)
+    views = views_of(paths, keys, recipe.held_out, recipe.mirror)
+    maps = CleanMaps(folder / "maps" / backbone[:12], views)
+    maps.make(engine, engine.cfg.DATALOADER.NUM_WORKERS)
     channels = engine.cfg.MODEL.FPN.OUT_CHANNELS
     heads = Heads(engine.model, recipe.proposals)
     device = torch.device(str(engine.model.device))
-    training = Training(recipe, heads, maps, channels, device, args.seed)
+    training = Training(recipe, heads, maps, channels, device, args.seed, start)
     if checkpoint is not None:
         training.load(checkpoint)
     meta = {
@@ -173,7 +185,9 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
         "images": keys,
         "channels": channels,
     }
-    held_out = dataclasses.replace(train, images=train.images[training.count :])
+    if start is not None:
+        meta |= {"start": start.sha256, "images": sorted({*keys, *start.meta["images"]})}
+    held_out = dataclasses.replace(train, images=train.images[-recipe.held_out :])
     run_training(training, folder, meta, HeldOut(engine, held_out).measure)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
 
 from detectron2_patch.codec.learned.file import read_codec
@@ -34,6 +35,7 @@ RECIPE = {
     "ema": 0.9,
     "dead_zone": 0.0,
     "mixed": True,
+    "mirror": True,
     "held_out": 1,
     "watch_every": 2,
 }
@@ -92,6 +94,37 @@ def test_a_killed_training_ends_where_the_whole_one_does(train, arguments, tiny,
     assert first.sha256 != second.sha256
 
 
+def test_a_training_starts_with_a_codec_on_other_images(train, arguments, tiny):
+    assert train.main(arguments(lambdas=[1.0])) == 0
+    first = tiny / "out" / "codec_1.safetensors"
+    document = json.loads((tiny / "train.json").read_text())
+    document["images"] = document["images"][:3]
+    (tiny / "fewer.json").write_text(json.dumps(document))
+    data = [str(tiny / "fewer.json"), str(tiny / "train")]
+    more = arguments("--start", str(first), data=data, output="more", lambdas=[9.0])
+    assert train.main(more) == 0
+    old, new = (read_codec(tiny / name / "codec_1.safetensors") for name in ("out", "more"))
+    assert new.meta["start"] == old.sha256 and new.meta["lambda"] == 9
+    assert set(new.meta["images"]) == set(old.meta["images"])  # of both trainings
+    rates = {json.loads(x)["rate"] for x in (tiny / "more" / "metrics.json").open()}
+    assert rates == {1}  # no noise
+
+
+def test_mistakes_of_what_a_training_starts_with(train, arguments, tiny, capsys):
+    assert train.main(arguments(lambdas=[1.0])) == 0
+    capsys.readouterr()
+    first = str(tiny / "out" / "codec_1.safetensors")
+    line = refused(train, arguments, capsys, "--start", first, output="o", depth=2)
+    assert "--start is a codec with depth 1 and the recipe has 2" in line
+    assert "--start" in refused(train, arguments, capsys, "--start", "nowhere", output="o")
+    state = torch.load(tiny / "weights.pth")
+    state["model"] = {name: value + 0.5 for name, value in state["model"].items()}
+    torch.save(state, tiny / "weights.pth")
+    line = refused(train, arguments, capsys, "--start", first, output="o")
+    assert "--start was trained on another detector" in line
+    assert not (tiny / "o").exists()
+
+
 def refused(train, arguments, capsys, *more, **changes):
     """The one line that a mistake ends in."""
     assert train.main(arguments(*more, **changes)) == 2
@@ -122,7 +155,7 @@ def test_mistakes_in_the_recipe(train, arguments, capsys):
 
 
 def test_mistakes_in_the_images(train, arguments, capsys, tiny, train_data):
-    assert "make no batch" in refused(train, arguments, capsys, held_out=4)
+    assert "make no batch" in refused(train, arguments, capsys, held_out=5)
     shutil.copy(tiny / "images" / "1.png", tiny / "train" / "0.png")
     line = refused(train, arguments, capsys, output="other")
     assert "which is evaluated" in line

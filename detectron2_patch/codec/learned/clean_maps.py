@@ -6,6 +6,7 @@ Of the machine's memory only the file cache is used, as much of it as there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,16 +20,40 @@ from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.progress import progress
 
 
+@dataclass(frozen=True)
+class View:
+    """An image as the detector is shown it: its file, what tells it apart, left and right swapped
+    or not."""
+
+    path: Path
+    key: str
+    mirrored: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.key}-mirrored" if self.mirrored else self.key
+
+
+def views_of(paths: Sequence[Path], keys: Sequence[str], held_out: int, mirror: bool) -> list[View]:
+    """Images to train on, then, where ``mirror`` says so, their mirror images, whose maps are no
+    mirror images of the maps; last the ``held_out`` ones."""
+    views = [View(*both) for both in zip(paths, keys, strict=True)]
+    count = max(0, len(views) - held_out)
+    mirrored = [replace(one, mirrored=True) for one in views[:count]] if mirror else []
+    return [*views[:count], *mirrored, *views[count:]]
+
+
 class CleanMaps:
     """P2 to P5 of images by number.
 
     Args:
-        folder: where they are kept, one file an image, named by ``keys``.
-        keys: what tells each image apart, with the detector and its configuration.
+        folder: where they are kept, one file a view, with the detector and its configuration.
+        views: the images.
     """
 
-    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
-        self.paths = [Path(folder) / f"{key}.safetensors" for key in keys]
+    def __init__(self, folder: Path, views: Sequence[View]) -> None:
+        self.views = list(views)
+        self.paths = [Path(folder) / f"{one.name}.safetensors" for one in self.views]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -39,7 +64,7 @@ class CleanMaps:
 
     def names(self) -> list[str]:
         """Of the files, which tell the images apart."""
-        return [path.stem for path in self.paths]
+        return [one.name for one in self.views]
 
     def cells(self, side: int) -> int:
         """Side of a crop in elements of P5: that of ``side`` pixels of the network's image, or of
@@ -60,12 +85,14 @@ class CleanMaps:
             )
         return cells
 
-    def make(self, engine, images: Sequence[Path], workers: int) -> None:
+    def make(self, engine, workers: int) -> None:
         """Make those that aren't there yet; shows progress."""
         missing = [n for n in range(len(self)) if not self._is_whole(n)]
-        inputs = engine.read_all([images[n] for n in missing], workers)
+        inputs = engine.read_all([self.views[n].path for n in missing], workers)
         bar = progress(inputs, total=len(missing), unit="image", desc="clean maps")
         for number, one in zip(missing, bar):
+            if self.views[number].mirrored:
+                one = replace(one, tensor=one.tensor.flip(-1))
             maps = engine.pyramid(engine.batch([one]))
             tensors = {level: maps[level][0].half().contiguous().cpu() for level in CODED}
             with atomic_write(self.paths[number]) as file:

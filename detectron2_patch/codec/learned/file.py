@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from detectron2_patch.codec.fitted import image_key
-from detectron2_patch.codec.learned.integer_model import ROWS, IntegerModel, quantise
+from detectron2_patch.codec.learned.integer_model import ROWS, IntegerModel, quantise, restore
 from detectron2_patch.codec.learned.latent_coder import SYMBOLS, LatentCoder
 from detectron2_patch.codec.learned.model import PyramidModel
 from detectron2_patch.codec.learned.network import CODED
@@ -39,11 +39,12 @@ class CodecFile:
         meta: kind; weights (SHA-256 of the detector's file); config (see ``fitted.map_config``);
             images (the start of each one's SHA-256); channels of a level; recipe; ``lambda``;
             ``dead_zone`` (see ``LatentCoder.encode``); and what else tells of the training.
-        model: the transforms, float32, in evaluation mode. Its entropy model is not the file's:
-            the file has that in integers.
+        model: in float32 and evaluation mode. Its entropy model is what a training goes on from;
+            bytes are made by ``coder``, which has it in integers.
         coder: of the latent.
         sha256: of the file.
         size: of the file in bytes.
+        flag: that it was given by.
     """
 
     meta: Mapping[str, Any]
@@ -51,6 +52,7 @@ class CodecFile:
     coder: LatentCoder
     sha256: str
     size: int
+    flag: str = "--codec"
 
     def check_detector(self, weights_sha256: str, config: str) -> None:
         """Make sure that it was trained on that file's detector under that configuration.
@@ -60,12 +62,13 @@ class CodecFile:
         """
         if self.meta["weights"] != weights_sha256:
             raise InputError(
-                f"--codec was trained on another detector (weights {self.meta['weights'][:12]}, "
-                f"and here {weights_sha256[:12]}); train one on this: {_HELP}"
+                f"{self.flag} was trained on another detector (weights "
+                f"{self.meta['weights'][:12]}, and here {weights_sha256[:12]}); train one on this: "
+                f"{_HELP}"
             )
         if self.meta["config"] != config:
             raise InputError(
-                "--codec was trained on this detector with another INPUT or backbone "
+                f"{self.flag} was trained on this detector with another INPUT or backbone "
                 f"configuration, whose maps are others; train again: {_HELP}"
             )
 
@@ -79,7 +82,7 @@ class CodecFile:
         for path in paths:
             if os.path.exists(path) and image_key(path) in seen:
                 raise InputError(
-                    f"--codec was trained on {path}, which is to be evaluated; train on "
+                    f"{self.flag} was trained on {path}, which is to be evaluated; train on "
                     "training images only"
                 )
 
@@ -114,8 +117,8 @@ def write_codec(
         file.write(save(tensors, metadata={"codec": text}))
 
 
-def read_codec(path: str | os.PathLike) -> CodecFile:
-    """Read what ``write_codec`` wrote.
+def read_codec(path: str | os.PathLike, flag: str = "--codec") -> CodecFile:
+    """Read what ``write_codec`` wrote; ``flag`` is what messages name.
 
     Raises:
         InputError: it can't be read, is something else, or was damaged.
@@ -128,9 +131,12 @@ def read_codec(path: str | os.PathLike) -> CodecFile:
             raise ValueError("it has another form")
         if meta.pop("content") != _content(meta, tensors):
             raise ValueError("a byte is another")
-        recipe = make_recipe(meta["recipe"], f"--codec {path}")
+        # files from before there was "mirror" don't say it
+        recipe = make_recipe({"mirror": False, **meta["recipe"]}, f"{flag} {path}")
         model = _read_model(tensors, meta["channels"], recipe)
-        coder = _read_coder(tensors, recipe)
+        integers = _read_integers(tensors, recipe)
+        restore(model.entropy_model, integers)
+        coder = LatentCoder(IntegerModel(recipe.groups, integers), _read_tables(tensors))
     except InputError:
         raise
     except (
@@ -143,8 +149,9 @@ def read_codec(path: str | os.PathLike) -> CodecFile:
         SafetensorError,
     ) as error:
         reason = getattr(error, "strerror", None) or "it is no file of a learned codec, or damaged"
-        raise InputError(f"--codec {path}: {reason}; {_HELP}") from error
-    return CodecFile(meta, model, coder, hashlib.sha256(data).hexdigest(), len(data))
+        raise InputError(f"{flag} {path}: {reason}; {_HELP}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    return CodecFile(meta, model, coder, sha256, len(data), flag)
 
 
 def _content(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -177,14 +184,18 @@ def _read_model(tensors: Mapping[str, Tensor], channels: int, recipe: Recipe) ->
     return model.eval().requires_grad_(False)
 
 
-def _read_coder(tensors: Mapping[str, Tensor], recipe: Recipe) -> LatentCoder:
+def _read_integers(tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
     prefix = "entropy_model."
     integers = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    _check_shapes(integers, recipe)
+    return integers
+
+
+def _read_tables(tensors: Mapping[str, Tensor]) -> np.ndarray:
     tables = tensors["tables"].numpy().astype(np.int64)
     if tables.shape != (ROWS, SYMBOLS) or (tables < 1).any() or (tables.sum(1) != 2**16).any():
         raise ValueError("tables of another form")
-    _check_shapes(integers, recipe)
-    return LatentCoder(IntegerModel(recipe.groups, integers), tables)
+    return tables
 
 
 def _check_shapes(integers: Mapping[str, Tensor], recipe: Recipe) -> None:

@@ -75,6 +75,16 @@ def quantise(model: EntropyModel) -> dict[str, Tensor]:
     return found
 
 
+@torch.no_grad()
+def restore(model: EntropyModel, tensors: Mapping[str, Tensor]) -> None:
+    """Give the networks of a model the weights that ``quantise`` made, to be trained on."""
+    for group, context in enumerate(model.contexts):
+        for layer in LAYERS:
+            convolution = getattr(context, layer)
+            convolution.weight.copy_(tensors[f"{group}.{layer}.weight"] / _WEIGHT_UNIT)
+            convolution.bias.copy_(tensors[f"{group}.{layer}.bias"] / (_WEIGHT_UNIT * UNIT))
+
+
 class IntegerModel:
     """The networks of all groups, on the CPU.
 

@@ -35,6 +35,7 @@ class Recipe:
         ema: decay of the averaged weights, which are what a codec has.
         dead_zone: see ``latent_coder.LatentCoder.encode``; of the finished codecs.
         mixed: bfloat16 in the transforms and heads.
+        mirror: train on mirror images, too, where images are few.
         held_out: images that are watched and not trained on.
         watch_every: iterations between two looks at them, and between two checkpoints.
     """
@@ -63,6 +64,7 @@ class Recipe:
     ema: float
     dead_zone: float
     mixed: bool
+    mirror: bool
     held_out: int
     watch_every: int
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from detectron2_patch.codec.learned.clean_maps import CleanMaps, draw_crop
 from detectron2_patch.codec.learned.distillation import Heads, with_p6
+from detectron2_patch.codec.learned.file import CodecFile
 from detectron2_patch.codec.learned.model import PyramidModel
 from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.codec.learned.recipe import Recipe
@@ -35,6 +36,7 @@ _MAY_DIFFER = (
     "watch_every",
     "dead_zone",
 )
+_FORM = ("widths", "depth", "groups", "context_width")  # what two codecs of one form share
 _UNITS_FROM = 100  # images that the maps' means and spreads are taken from
 
 
@@ -48,6 +50,10 @@ class Training:
         channels: of a level.
         device: where it runs.
         seed: of everything that is drawn.
+        start: a codec of the same detector to go on from, at the first rate, without noise.
+
+    Raises:
+        InputError: too few images, or a codec of another form to start from.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Training:
         channels: int,
         device: torch.device,
         seed: int,
+        start: CodecFile | None = None,
     ) -> None:
         self.recipe, self.heads, self.maps = recipe, heads, maps
         self.device, self.seed = device, seed
@@ -70,11 +77,16 @@ class Training:
             )
         torch.manual_seed(seed)
         self.model = PyramidModel(channels, recipe)
-        step = max(1, self.count // _UNITS_FROM)
-        self.model.set_units([maps[n] for n in range(0, self.count, step)])
+        self.start = None if start is None else start.sha256
+        if start is None:
+            step = max(1, self.count // _UNITS_FROM)
+            self.model.set_units([maps[n] for n in range(0, self.count, step)])
+        else:
+            check_form(recipe, start)
+            self.model.load_state_dict(start.model.state_dict())
         self.model.to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.start_rate(0)
+        self.start_rate(0 if start is None else 1)
 
     def start_rate(self, rate: int) -> None:
         """Begin a rate, 1 and on, or the part with noise (0), from the averaged weights so far."""
@@ -250,7 +262,23 @@ class Training:
         recipe = self.recipe.to_json()
         for name in _MAY_DIFFER:
             del recipe[name]
-        return digest([recipe, self.seed, self.maps.names()])
+        start = [] if self.start is None else [self.start]
+        return digest([recipe, self.seed, self.maps.names(), *start])
+
+
+def check_form(recipe: Recipe, start: CodecFile) -> None:
+    """Make sure that a training by ``recipe`` can go on from a codec.
+
+    Raises:
+        InputError: the codec has other sizes.
+    """
+    given = start.meta["recipe"]
+    for name in _FORM:
+        if digest(recipe.to_json()[name]) != digest(given[name]):
+            raise InputError(
+                f"{start.flag} is a codec with {name} {given[name]} and the recipe has "
+                f"{getattr(recipe, name)}; give a recipe of its form"
+            )
 
 
 def _adam(model: PyramidModel) -> torch.optim.Adam:

@@ -37,6 +37,7 @@ RECIPE = Recipe(
     ema=0.9,
     dead_zone=0.0,
     mixed=False,
+    mirror=False,
     held_out=1,
     watch_every=2,
 )

@@ -20,6 +20,7 @@ from detectron2_patch.evaluation.coco import OVERALL, class_keys, silent_pycocot
 from detectron2_patch.evaluation.curves import precision
 
 SEGM, KEYPOINTS = ("segm", "keypoints")
+SHAPES = {SEGM: "masks", KEYPOINTS: "keypoints"}  # as detections have them
 _METRICS = {SEGM: OVERALL, KEYPOINTS: tuple(key for key in OVERALL if key != "APs")}
 _COCO_KEY = {SEGM: "segmentation", KEYPOINTS: "keypoints"}
 _SIZES = {SEGM: AREAS, KEYPOINTS: AREAS[[0, 2, 3]]}  # no keypoints of small objects
@@ -41,6 +42,11 @@ class ShapeRows:
     detections: np.ndarray
     objects: np.ndarray
     alike: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.rows.nbytes + 3 * self.alike.nbytes
 
     def choose(self, indices: np.ndarray) -> ShapeRows:
         """The detections of ``indices`` (unique), in their order."""
@@ -166,7 +172,7 @@ class ShapeEvaluator:
         rows[:, 0] = self._positions[one["image_id"]] + 1
         rows[:, 1] = classes + 1
         rows[:, 2] = np.asarray(one["scores"])
-        shapes: Any = one["masks"] if self.task == SEGM else _as_coco(one["keypoints"])
+        shapes: Any = one[SHAPES[SEGM]] if self.task == SEGM else _as_coco(one[SHAPES[KEYPOINTS]])
         rows[:, 3] = _areas(self.task, shapes)
         pairs = []
         for kind in np.unique(classes).tolist():

@@ -147,11 +147,18 @@ def patch_pyramid(
     patch = Patch(_of_maps(Setting.given(setting, scope, fitted)), fitted)
     if not hasattr(model, "backbone") and isinstance(getattr(model, "model", None), nn.Module):
         model = model.model
+    _check_eager(model)
     for part in ("backbone", "proposal_generator"):
         if not isinstance(getattr(model, part, None), nn.Module):
             raise InputError(
                 f"{type(model).__name__} has no {part}; a detector with an RPN and FPN is needed"
             )
+    read = tuple(getattr(model.proposal_generator, "in_features", LEVELS))
+    if others := [level for level in read if level not in LEVELS]:
+        raise InputError(
+            f"the RPN reads {', '.join(map(str, read))}, and {', '.join(map(str, others))} would "
+            "stay as it is, uncounted; a detector with FPN levels p2 to p6 is needed"
+        )
     check_fitted(patch.setting, fitted, model)
     if is_untrained(model):
         warnings.warn(f"{UNTRAINED}; load a checkpoint first", stacklevel=3)
@@ -159,10 +166,35 @@ def patch_pyramid(
     handle = _hook_rpn(model, patch) if rpn else _hook_backbone(model, patch)
     try:
         yield patch
+    except Exception as error:
+        if "patch_hook" in str(error):  # torch.jit names the hook that it can't read
+            raise InputError(
+                "a patched model can't be scripted: its hook is Python; script the model without "
+                "the patch, or run it as it is"
+            ) from error
+        raise
     finally:
         handle.remove()
     if must_run and patch.calls == 0:
-        raise RuntimeError("the patch: the model never ran, so nothing was degraded")
+        raise RuntimeError(
+            "the patch: the model never ran, so nothing was degraded (a compiled model runs "
+            "without the patch)"
+        )
+
+
+def _check_eager(model: Any) -> None:
+    """Refuse what runs as it was compiled or scripted, past any hook that comes later."""
+    for part in (model, getattr(model, "backbone", None), getattr(model, "proposal_generator", 0)):
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InputError(
+                f"{type(model).__name__} is scripted, and the patch changes the Python of a model; "
+                "give the model that was scripted"
+            )
+        if getattr(part, "_compiled_call_impl", None) is not None or hasattr(part, "_orig_mod"):
+            raise InputError(
+                "the model was compiled before the patch, and what is compiled may run without it; "
+                "give the model itself, not compiled"
+            )
 
 
 def patch_rpn(
@@ -214,17 +246,17 @@ def _of_maps(setting: Setting) -> Setting:
 
 
 def _hook_rpn(model: Any, patch: Patch):
-    def change_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def patch_hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if "features" in kwargs:
             return args, {**kwargs, "features": patch.apply(kwargs["features"])}
         images, features, *rest = args
         return (images, patch.apply(features), *rest), kwargs
 
-    return model.proposal_generator.register_forward_pre_hook(change_input, with_kwargs=True)
+    return model.proposal_generator.register_forward_pre_hook(patch_hook, with_kwargs=True)
 
 
 def _hook_backbone(model: Any, patch: Patch):
-    def change_output(module: nn.Module, args: tuple, output: dict[str, Tensor]):
+    def patch_hook(module: nn.Module, args: tuple, output: dict[str, Tensor]):
         return patch.apply(output)
 
-    return model.backbone.register_forward_hook(change_output)
+    return model.backbone.register_forward_hook(patch_hook)

@@ -185,6 +185,15 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="auto (default): the installed detectron2 where it works, else the built-in one on "
         "torchvision",
     )
+    add(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours that registers parts with detectron2; its add_config(cfg), or "
+        "add_…_config, adds keys; may be given again",
+    )
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add(
         "--test-data",
@@ -414,8 +423,10 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
         check_config,
         choose_engine,
     )
+    from detectron2_patch.engines.imports import import_modules
     from detectron2_patch.engines.zoo import find_config
 
+    import_modules(getattr(args, "imports", ()))
     name, why = choose_engine(args.engine)
     logger.info("engine %s: %s", name, why)
     config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG

@@ -46,7 +46,7 @@ def fit(
         "dataset": {"name": train.name, "digest": train.digest, "image_count": len(paths)},
         "images": keys,
         "weights": sha256(weights),
-        "config": map_config(engine.cfg),
+        "config": None if engine.cfg is None else map_config(engine.cfg),
         "backbone": backbone_digest(engine.model),
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),

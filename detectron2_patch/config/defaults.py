@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,19 @@ def key_values(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from key_values(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def add_keys(add: Callable[[Any], Any]) -> None:
+    """Let ``add(cfg)``, as detectron2's projects have it, put its keys among the known ones.
+
+    ``added`` has it for the configuration of detectron2 itself.
+    """
+    add(_defaults())
+    added.append(add)
+    default_values.cache_clear()
+
+
+added: list[Callable[[Any], Any]] = []
 
 
 @cache

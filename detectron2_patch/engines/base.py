@@ -14,6 +14,7 @@ from torch import Tensor
 from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
+from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.codecs import ImageCodec
 
@@ -27,6 +28,38 @@ class NetworkInput:
     path: Path | None = None
 
 
+class ShapeHead(ABC):
+    """A head that gives each detection a shape, pooled from one level a box.
+
+    Attributes:
+        task: ``segm`` or ``keypoints``.
+        levels: those that it pools from, finest first.
+    """
+
+    task: str
+    levels: tuple[str, ...]
+
+    @abstractmethod
+    def level(self, boxes: Tensor) -> Tensor:
+        """Index into ``levels`` of the level that a box ``(R, 4)`` is pooled from."""
+
+    @abstractmethod
+    def shapes(
+        self,
+        groups: Sequence[tuple[str, Tensor, Tensor]],
+        classes: Tensor,
+        network_size: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> Sequence[Any]:
+        """As ``Engine.detect`` gives them: COCO's run-length code of each mask, or keypoints
+        ``(R, K, 3)``, in the image's pixels.
+
+        Args:
+            groups: as ``Engine.score`` takes them; no box is empty in the image's pixels.
+            classes: ``(R,)``, of the groups one after the other.
+        """
+
+
 class Engine(ABC):
     """Runs one detector on one device.
 
@@ -37,6 +70,7 @@ class Engine(ABC):
         name: as results have it.
         model: the detector, whose maps never leave its device.
         weights: the checkpoint that was loaded; ``None``: none was.
+        pooled: the levels that the box head pools from, finest first.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
     """
@@ -44,6 +78,15 @@ class Engine(ABC):
     name: str
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
     weights: Path | None = None
+    pooled: tuple[str, ...] = POOLED_LEVELS
+    stages = 1  # of a cascade: as many box heads, one after the other
+    shape_heads: Sequence[ShapeHead] = ()
+
+    @property
+    def head_levels(self) -> tuple[str, ...]:
+        """The levels that some head pools from."""
+        of_shapes = [level for head in self.shape_heads for level in head.levels]
+        return tuple(dict.fromkeys([*self.pooled, *of_shapes]))
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg
@@ -52,6 +95,20 @@ class Engine(ABC):
         self.score_threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
         self.nms_threshold = cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST
         self.detections_per_image = cfg.TEST.DETECTIONS_PER_IMAGE
+
+    @classmethod
+    def from_model(cls, model: Any, mapper: Any, keypoint_sigmas: Sequence[float] = ()) -> Engine:
+        """An engine on a model of detectron2 that is built already; see ``Detectron2Engine``.
+
+        Raises:
+            InputError: detectron2 is missing or broken.
+        """
+        from detectron2_patch.engines.choice import DETECTRON2, choose_engine
+
+        choose_engine(DETECTRON2)
+        from detectron2_patch.engines.detectron2 import Detectron2Engine
+
+        return Detectron2Engine.from_model(model, mapper, keypoint_sigmas)
 
     @abstractmethod
     def load_weights(self, path: Path) -> None:
@@ -140,13 +197,20 @@ class Engine(ABC):
     def level_proposals(self, batch, level: str, feature: Tensor) -> list[Proposals]:
         """What the RPN proposes for each image from one level's map, by falling logit."""
 
+    def pooled_level(self, boxes: Tensor) -> Tensor:
+        """Index into ``pooled`` of the level that a box ``(R, 4)`` is pooled from."""
+        return pooled_level(boxes)
+
     @abstractmethod
-    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def score(
+        self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """The box head on boxes that are each pooled from a given map.
 
         Args:
             groups: level, its map ``(N, C, H, W)`` and boxes ``(R, 5)`` with the image's number
                 in front.
+            stage: of a cascade, whose box head.
 
         Returns:
             class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
@@ -155,4 +219,9 @@ class Engine(ABC):
 
     def factorises(self) -> str | None:
         """Why settings can't share the parts; ``None`` where they can, as in Faster R-CNN."""
+        return None
+
+    def doubt(self) -> str | None:
+        """A part of which it isn't known whether settings can share it: that has to be tried;
+        ``None`` where there is none."""
         return None

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.transforms import AugInput
 from detectron2.modeling import build_model
-from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
-from detectron2.modeling.roi_heads import StandardROIHeads
-from detectron2.structures import ImageList
+from detectron2.structures import Boxes, ImageList, Instances
 from PIL import Image
 from pycocotools import mask as run_length
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, network_size, read_image
-from detectron2_patch.engines.base import Engine, NetworkInput
+from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.detectron2_config import to_detectron2
+from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, ShapeEvaluator
+from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.levels import LEVELS
 
@@ -68,6 +69,30 @@ class Reader:
         return NetworkInput(image, pixels.shape[:2], path)
 
 
+class MappedReader:
+    """A mapper of whatever make as ``Reader``: it is given file names and nothing else."""
+
+    def __init__(self, mapper: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.mapper = mapper
+
+    def __call__(self, record: dict[str, Any]) -> NetworkInput | InputError:
+        path = Path(record["file_name"])
+        try:
+            height, width = read_image(path, "RGB").shape[:2]  # as it is shown, whole and readable
+        except InputError as error:
+            return error
+        given = {"file_name": str(path), "height": height, "width": width}
+        return NetworkInput(self.mapper(given)["image"], (height, width), path)
+
+    def from_pixels(self, pixels: np.ndarray, path: Path | None = None) -> NetworkInput:
+        """What the mapper makes of a file of these pixels, RGB."""
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "image.png"
+            Image.fromarray(pixels).save(file)
+            one = self({"file_name": file})
+        return NetworkInput(_checked(one).tensor, pixels.shape[:2], path)
+
+
 class Detectron2Engine(Engine):
     """Runs one model of the installed detectron2 on one device.
 
@@ -80,15 +105,56 @@ class Detectron2Engine(Engine):
     """
 
     name = "detectron2"
+    reader: Reader | MappedReader
 
     def __init__(self, cfg, device: str) -> None:
-        super().__init__(to_detectron2(cfg, device))
+        self.cfg = to_detectron2(cfg, device)
         try:
-            self.model = build_model(self.cfg).eval()
+            model = build_model(self.cfg).eval()
         except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"detectron2 can't build the configured model: {reason}") from error
-        self.reader = Reader(self.cfg)
+        self._take(model, Reader(self.cfg), self.cfg.TEST.KEYPOINT_OKS_SIGMAS)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        mapper: Callable[[dict[str, Any]], dict[str, Any]],
+        keypoint_sigmas: Sequence[float] = (),
+    ) -> Detectron2Engine:
+        """An engine on a model that is built and loaded: of a LazyConfig, a project, your own::
+
+            cfg = LazyConfig.load("mine.py")
+            model = instantiate(cfg.model).eval()
+            engine = Engine.from_model(model, instantiate(cfg.dataloader.test.mapper))
+
+        Args:
+            model: has a ``backbone`` with a pyramid, and detectron2's calls.
+            mapper: the test-time mapper: ``{"file_name": …}`` to a mapping with ``image``.
+            keypoint_sigmas: as ``TEST.KEYPOINT_OKS_SIGMAS``.
+        """
+        engine = cls.__new__(cls)
+        engine.cfg = None
+        engine._take(model.eval(), MappedReader(mapper), keypoint_sigmas)
+        return engine
+
+    def _take(self, model: nn.Module, reader, keypoint_sigmas: Sequence[float]) -> None:
+        self.model, self.reader, self.keypoint_sigmas = model, reader, list(keypoint_sigmas)
+        self._read_limits()
+
+    def _read_limits(self) -> None:
+        """What the selection goes by, as the model itself has it."""
+        rpn = getattr(self.model, "proposal_generator", None)
+        heads = getattr(self.model, "roi_heads", None)
+        predictor = getattr(heads, "box_predictor", None)
+        if isinstance(predictor, nn.ModuleList):  # a cascade selects by its last stage
+            predictor = predictor[-1]
+        self.num_classes = getattr(heads, "num_classes", None)
+        self.post_nms_topk = getattr(rpn, "post_nms_topk", {}).get(False)
+        self.score_threshold = getattr(predictor, "test_score_thresh", None)
+        self.nms_threshold = getattr(predictor, "test_nms_thresh", None)
+        self.detections_per_image = getattr(predictor, "test_topk_per_image", None)
 
     def load_weights(self, path: Path) -> None:
         load_whole(self.model, path)
@@ -122,9 +188,14 @@ class Detectron2Engine(Engine):
         Raises:
             InputError: the dataset has none of them.
         """
-        model, sigmas = self.cfg.MODEL, self.cfg.TEST.KEYPOINT_OKS_SIGMAS
-        tasks = [task for task, on in ((SEGM, model.MASK_ON), (KEYPOINTS, model.KEYPOINT_ON)) if on]
-        return {task: ShapeEvaluator(dataset, task, sigmas) for task in tasks}
+        return {task: ShapeEvaluator(dataset, task, self.keypoint_sigmas) for task in self.tasks}
+
+    @property
+    def tasks(self) -> list[str]:
+        """What the model gives beside boxes."""
+        heads = getattr(self.model, "roi_heads", None)
+        parts = (SEGM, "mask_on"), (KEYPOINTS, "keypoint_on")
+        return [task for task, part in parts if getattr(heads, part, False)]
 
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, Any]:
@@ -141,11 +212,9 @@ class Detectron2Engine(Engine):
             "scores": found.scores.numpy(),
             "classes": found.pred_classes.numpy(),
         }
-        if found.has("pred_masks"):
-            masks = found.pred_masks.numpy().astype(np.uint8)
-            detections["masks"] = [run_length.encode(np.asfortranarray(mask)) for mask in masks]
-        if found.has("pred_keypoints"):
-            detections["keypoints"] = found.pred_keypoints.numpy()
+        for task, name in SHAPES.items():
+            if found.has(f"pred_{name}"):
+                detections[name] = _shapes(task, found)
         return detections
 
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageList:
@@ -177,33 +246,96 @@ class Detectron2Engine(Engine):
         )
         return [Proposals(one.proposal_boxes.tensor, one.objectness_logits) for one in found]
 
+    @property
+    def pooled(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(getattr(self.model.roi_heads, "box_in_features", ()))
+
+    def pooled_level(self, boxes: Tensor) -> Tensor:
+        return _pooled_level(self.model.roi_heads.box_pooler, boxes)
+
+    @property
+    def stages(self) -> int:  # type: ignore[override]
+        return getattr(self.model.roi_heads, "num_cascade_stages", 1)
+
     @torch.inference_mode()
-    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def score(
+        self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
+    ) -> tuple[Tensor, Tensor]:
         heads = self.model.roi_heads
-        poolers = dict(zip(LEVELS, heads.box_pooler.level_poolers))
-        pooled = torch.cat([poolers[level](feature, rois) for level, feature, rois in groups])
-        logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        head, predictor = heads.box_head, heads.box_predictor
+        if isinstance(predictor, nn.ModuleList):
+            head, predictor = head[stage], predictor[stage]
+        outputs = predictor(head(_pool(heads.box_pooler, heads.box_in_features, groups)))
         boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
-        refined = heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes)
-        return F.softmax(logits, dim=-1), refined
+        given = [Instances((0, 0), proposal_boxes=Boxes(boxes))]
+        (scores,) = predictor.predict_probs(outputs, given)
+        (refined,) = predictor.predict_boxes(outputs, given)
+        return scores, refined
+
+    @property
+    def shape_heads(self) -> list[ShapeHead]:  # type: ignore[override]
+        heads = self.model.roi_heads
+        parts = ((SEGM, "mask"), (KEYPOINTS, "keypoint"))
+        return [PooledHead(task, heads, part) for task, part in parts if task in self.tasks]
 
     def factorises(self) -> str | None:
-        """Why settings can't share these parts; ``None`` where they can, as in Faster R-CNN.
+        return obstacle(self.model)
 
-        A cascade moves boxes to other levels, masks and keypoints are pooled for what was
-        detected, and of other classes nothing is known.
-        """
-        heads, rpn = self.model.roi_heads, self.model.proposal_generator
-        if type(heads) is not StandardROIHeads:
-            return f"{type(heads).__name__} is not the one-stage box head of Faster R-CNN"
-        for part, on in (("masks", heads.mask_on), ("keypoints", heads.keypoint_on)):
-            if on:
-                return f"{part} are pooled for the detected boxes"
-        if type(rpn) is not RPN:
-            return f"{type(rpn).__name__} may not treat each level alone"
-        if heads.box_predictor.use_sigmoid_ce:
-            return "the scores are sigmoids, not a softmax"
-        return None
+    def doubt(self) -> str | None:
+        return doubt(self.model)
+
+
+class PooledHead(ShapeHead):
+    """A mask or keypoint head of ``StandardROIHeads`` with its pooler."""
+
+    def __init__(self, task: str, heads: Any, part: str) -> None:
+        self.task, self.levels = task, tuple(getattr(heads, f"{part}_in_features"))
+        self.pooler, self.head = getattr(heads, f"{part}_pooler"), getattr(heads, f"{part}_head")
+
+    def level(self, boxes: Tensor) -> Tensor:
+        return _pooled_level(self.pooler, boxes)
+
+    @torch.inference_mode()
+    def shapes(
+        self,
+        groups: Sequence[tuple[str, Tensor, Tensor]],
+        classes: Tensor,
+        network_size: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> Sequence[Any]:
+        boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
+        given = Instances(network_size, pred_boxes=Boxes(boxes), pred_classes=classes)
+        self.head(_pool(self.pooler, self.levels, groups), [given])
+        return _shapes(self.task, detector_postprocess(given, *image_size).to("cpu"))
+
+
+def _shapes(task: str, found: Instances) -> Sequence[Any]:
+    """The masks, run-length coded, or keypoints of detections in the image's pixels."""
+    if task == KEYPOINTS:
+        return found.pred_keypoints.numpy()
+    masks = found.pred_masks.numpy().view(np.uint8)
+    return [run_length.encode(np.asfortranarray(mask)) for mask in masks]
+
+
+def _pool(
+    pooler: ROIPooler, levels: Sequence[str], groups: Sequence[tuple[str, Tensor, Tensor]]
+) -> Tensor:
+    """The boxes of all groups, each pooled from the group's map."""
+    poolers = dict(zip(levels, pooler.level_poolers))
+    return torch.cat([poolers[level](feature, rois) for level, feature, rois in groups])
+
+
+def _pooled_level(pooler: ROIPooler, boxes: Tensor) -> Tensor:
+    """Index of the level that ``pooler`` takes each of ``boxes`` ``(R, 4)`` from."""
+    if len(pooler.level_poolers) == 1:
+        return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    return assign_boxes_to_levels(
+        [Boxes(boxes)],
+        pooler.min_level,
+        pooler.max_level,
+        pooler.canonical_box_size,
+        pooler.canonical_level,
+    )
 
 
 def _checked(one: NetworkInput | InputError) -> NetworkInput:

@@ -7,16 +7,31 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from detectron2_patch.config.defaults import default_values, key_values
+from detectron2_patch.config.defaults import added, default_values, key_values
 from detectron2_patch.config.reading import one_line, shorten
 from detectron2_patch.settings.levels import LEVELS
 
 _NEEDS = "a GeneralizedRCNN with an RPN on the FPN levels p2 to p6 is needed"
 
+
+def _is_registered(name: Any) -> bool:
+    """Whether ``--import`` brought a GeneralizedRCNN of that name; detectron2's own others are not
+    measured by boxes alone."""
+    from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+
+    found = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    return (
+        isinstance(found, type)
+        and issubclass(found, GeneralizedRCNN)
+        and not found.__module__.startswith("detectron2.")
+    )
+
+
 # key -> whether a value will do, and what to say of one that won't.
-REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
+Refusals = dict[str, tuple[Callable[[Any], bool], str | Callable[[Any], str]]]
+REFUSALS: Refusals = {
     "MODEL.META_ARCHITECTURE": (
-        lambda v: v == "GeneralizedRCNN",
+        lambda v: v == "GeneralizedRCNN" or _is_registered(v),
         f"{_NEEDS} (not RetinaNet, an RPN alone, or a panoptic or semantic model)",
     ),
     "MODEL.LOAD_PROPOSALS": (
@@ -29,7 +44,11 @@ REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "MODEL.RPN.IN_FEATURES": (
         lambda v: list(v) == list(LEVELS),
-        f"a C4 or DC5 model has no pyramid; {_NEEDS}",
+        lambda v: (
+            f"a C4 or DC5 model has no pyramid; {_NEEDS}"
+            if len(v) == 1 and str(v[0]).startswith("res")
+            else f"a pyramid of other levels than {', '.join(LEVELS)} is not read here; {_NEEDS}"
+        ),
     ),
     "TEST.AUG.ENABLED": (
         lambda v: not v,
@@ -40,7 +59,7 @@ REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "results are not compared with expectations here; set it to []",
     ),
 }
-TRAINING_REFUSALS: dict[str, tuple[Callable[[Any], bool], str]] = {
+TRAINING_REFUSALS: Refusals = {
     "TEST.EVAL_PERIOD": (
         lambda v: v == 0,
         "the evaluation comes after the training here; set it to 0",
@@ -56,8 +75,10 @@ def check_supported(cfg: CfgNode, training: bool) -> None:
     """
     values = dict(key_values(cfg))
     for key, (accepts, reason) in {**REFUSALS, **(TRAINING_REFUSALS if training else {})}.items():
-        if not accepts(values[key]):
-            raise one_line(f"{key} is {shorten(repr(values[key]))}: {reason}")
+        value = values[key]
+        if not accepts(value):
+            said = reason if isinstance(reason, str) else reason(value)
+            raise one_line(f"{key} is {shorten(repr(value))}: {said}")
 
 
 def to_detectron2(cfg: CfgNode, device: str) -> CfgNode:
@@ -70,6 +91,8 @@ def to_detectron2(cfg: CfgNode, device: str) -> CfgNode:
     from detectron2.config import get_cfg
 
     theirs = get_cfg()
+    for add in added:
+        add(theirs)
     for key, value in key_values(cfg):
         *sections, name = key.split(".")
         node = theirs

@@ -84,7 +84,9 @@ class TorchvisionEngine(Engine):
         return self.model.proposal_generator.level_proposals(level, feature, batch.image_sizes)
 
     @torch.inference_mode()
-    def score(self, groups: Sequence[tuple[str, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def score(
+        self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
+    ) -> tuple[Tensor, Tensor]:
         heads = self.model.roi_heads
         pooled = torch.cat([heads.pool_level(*group) for group in groups])
         return heads.predict_pooled(pooled, torch.cat([rois[:, 1:] for _, _, rois in groups]))

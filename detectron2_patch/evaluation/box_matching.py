@@ -43,19 +43,47 @@ def match(truth: np.ndarray, rows: np.ndarray) -> Matches:
         truth: (G, 8) as ``evaluation.ground_truth`` gives it.
         rows: (D, 7) as ``CocoEvaluator.rows`` gives them.
     """
-    rows = _best_of_each_image(rows)
-    inside = _inside(rows[:, 3] * rows[:, 4])
-    ignored = ignored_objects(truth)
-    found = _greedy(truth, rows, ignored)
+    rows = rows[best_of_each_image(rows[:, 0], rows[:, 6], rows[:, 5], LIMIT)]
+    return decide(
+        rows[:, 0],
+        rows[:, 6],
+        rows[:, 5],
+        _inside(rows[:, 3] * rows[:, 4]),
+        _pairs(truth, rows),
+        ignored_objects(truth),
+        truth[:, 7] > 0,
+    )
+
+
+def decide(
+    images: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray,
+    inside: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ignored: np.ndarray,
+    crowd: np.ndarray,
+) -> Matches:
+    """Match detections to objects, whatever their likeness is measured by.
+
+    Args:
+        images, classes, scores: (D,) of the detections, in ``best_of_each_image``'s order; images
+            and classes from 1 on.
+        inside: (A, D) whether a detection belongs to a size.
+        pairs: detection, object and likeness, (P,) each, of those that are alike enough.
+        ignored: (A, G) objects that nobody has to find.
+        crowd: (G,) objects that may be found more than once.
+    """
+    found = _greedy(_group(images, classes), pairs, ignored, crowd)
     matched = found >= 0
     on_ignored = np.zeros_like(matched)
-    for a in range(len(SIZES)):
+    for a in range(len(ignored)):
         on_ignored[:, a][matched[:, a]] = ignored[a][found[:, a][matched[:, a]]]
     hits, misses = matched & ~on_ignored, ~matched & inside
-    order = np.argsort(-rows[:, 5], kind="stable")
+    order = np.argsort(-scores, kind="stable")
     return Matches(
-        rows[order, 0].astype(int) - 1,
-        rows[order, 6].astype(int) - 1,
+        images[order].astype(int) - 1,
+        classes[order].astype(int) - 1,
         hits[..., order],
         misses[..., order],
     )
@@ -71,10 +99,13 @@ def _inside(area: np.ndarray) -> np.ndarray:
     return (area >= AREAS[:, :1]) & (area <= AREAS[:, 1:])
 
 
-def _best_of_each_image(rows: np.ndarray) -> np.ndarray:
-    """The first ``LIMIT`` of each class in each image, by image, class and falling score."""
-    rows = rows[np.lexsort((-rows[:, 5], rows[:, 6], rows[:, 0]))]
-    return rows[_place(_group(rows[:, 0], rows[:, 6])) < LIMIT]
+def best_of_each_image(
+    images: np.ndarray, classes: np.ndarray, scores: np.ndarray, limit: int
+) -> np.ndarray:
+    """Indices of the first ``limit`` detections of each class in each image, by image, class and
+    falling score."""
+    order = np.lexsort((-scores, classes, images))
+    return order[_place(_group(images[order], classes[order])) < limit]
 
 
 def _group(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -112,21 +143,26 @@ def _iou(found: np.ndarray, objects: np.ndarray, crowd: np.ndarray) -> np.ndarra
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
 
 
-def _greedy(truth: np.ndarray, rows: np.ndarray, ignored: np.ndarray) -> np.ndarray:
-    """(T, A, D): the object each detection takes, -1 for none.
+def _greedy(
+    groups: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ignored: np.ndarray,
+    crowd: np.ndarray,
+) -> np.ndarray:
+    """(T, A, D): the object each detection takes, -1 for none. ``groups`` (D,): one number for
+    each class in each image.
 
     The best detection chooses first: the free object of highest IoU, one to be ignored only where
     no other will do; of equals the last. All images and classes take their turns together.
     """
-    detections, objects, ious = _pairs(truth, rows)
-    turn = _place(_group(rows[:, 0], rows[:, 6]))[detections]
+    detections, objects, ious = pairs
+    turn = _place(groups)[detections]
     order = np.lexsort((objects, ious, detections, turn))
     detections, objects, ious, turn = (x[order] for x in (detections, objects, ious, turn))
     preference = _place(detections) + ~ignored[:, objects] * (1 << 32)  # (A, P)
     enough = ious >= np.minimum(IOUS, 1 - 1e-10)[:, None, None]  # (T, 1, P)
-    crowd = truth[:, 7] > 0
-    taken = np.zeros((len(IOUS), len(SIZES), len(truth)), dtype=bool)
-    found = np.full((len(IOUS), len(SIZES), len(rows)), -1, dtype=np.int32)
+    taken = np.zeros((len(IOUS), len(ignored), len(crowd)), dtype=bool)
+    found = np.full((len(IOUS), len(ignored), len(groups)), -1, dtype=np.int32)
     for start, end in _runs(turn):
         mine, wanted = detections[start:end], objects[start:end]
         free = enough[..., start:end] & (~taken[..., wanted] | crowd[wanted])

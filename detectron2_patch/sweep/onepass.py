@@ -2,21 +2,24 @@
 
     backbone ── P2 … P6 ──┬─ each (level, treatment) ─ RPN ─ one list ─┐
                           │                                            ├─ merges: five prefixes each
-                          └─ maps that the box head reads ─┐           │
+                          └─ maps that the heads read ─────┐           │
                              box head on the union of all chosen boxes ┘
                                    └─ suppression and final cut, settings as bits
+                                         └─ mask or keypoint head on the union of what is detected
 
-Two facts make it exact. The RPN works on each level alone until the merge. And the box head's
-answer depends on the box and on the one map of its level, on nothing else of the setting.
+Two facts make it exact. The RPN works on each level alone until the merge. And a head's answer
+depends on the box and on the one map of its level, on nothing else of the setting. A cascade's box
+head is several: a stage refines each box, which may move it to another level, so that there the
+union is of (box, treatment of the level that it is now pooled from).
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,16 +28,17 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import Fitted, check_fitted
 from detectron2_patch.codec.transmission import Channel, sent_elements
-from detectron2_patch.rcnn.boxes import to_image
-from detectron2_patch.rcnn.roi_heads import candidates, pooled_level
+from detectron2_patch.rcnn.boxes import clip, to_image
+from detectron2_patch.rcnn.roi_heads import candidates
 from detectron2_patch.settings.codecs import Codec, ImageCodec
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.treatments import CLEAN, Treatment, sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
-from detectron2_patch.sweep.plan import POOLED, Plan
+from detectron2_patch.sweep.plan import Plan
 from detectron2_patch.sweep.suppress import keep_best, pack, suppress
 
 _ROWS = 2048  # boxes through the box head at a time: bounds its memory
+_SHAPES = 64  # detections through a mask head at a time: their masks are as large as the image
 
 
 @dataclass
@@ -46,12 +50,15 @@ class Detected:
         scores: ``(D,)`` float32.
         classes: ``(D,)`` int16.
         members: ``(D, W)``, bit ``s % 64`` of word ``s // 64`` is setting ``s``.
+        shapes: task to the shapes of the ``D`` detections, as ``Engine.detect`` gives them. A box
+            whose settings pool its shape from different maps is that many detections.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
     members: np.ndarray
+    shapes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,8 +66,8 @@ class _Proposed:
     """One image's proposals of all lists, one list after the other. ``T`` proposals.
 
     ``boxes`` ``(T, 4)`` stays on the device; ``list_of``, ``rank`` (within its list), ``by_order``
-    (proposals in the common order), ``order`` (their places in it) and ``pooled`` (index of the
-    level one is pooled from) are ``(T,)``.
+    (proposals in the common order), ``order`` (their places in it) and ``pooled`` (the column of
+    the level one is pooled from) are ``(T,)``.
     """
 
     boxes: Tensor
@@ -71,17 +78,34 @@ class _Proposed:
     pooled: np.ndarray
 
 
+@dataclass
+class _Candidates:
+    """What passes the score threshold, in no order. ``D`` candidates.
+
+    ``order`` (of the proposal, in the common order), ``classes`` and ``scores`` are ``(D,)``,
+    ``boxes`` ``(D, 4)`` in the network's pixels; ``members`` gives the settings, ``(n, W)``, that
+    have the ``n`` candidates of given indices.
+    """
+
+    order: np.ndarray
+    classes: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    members: Callable[[np.ndarray], np.ndarray]
+
+
 class OnePass:
     """Runs ``engine`` on images under every setting of ``plan``.
 
     Attributes:
-        seconds: where the time went: ``backbone``, ``rpn`` and ``box head`` are the network's, the
+        seconds: where the time went: ``backbone``, ``rpn``, ``box head`` and ``shape heads`` (masks
+            and keypoints) are the network's, the
             work that no order of doing things avoids; ``image codec``, ``treat`` (what is sent and
             restored), ``merge`` and ``suppress`` are ours.
         rows: how many boxes went through the box head.
     """
 
-    NETWORK = ("backbone", "rpn", "box head")
+    NETWORK = ("backbone", "rpn", "box head", "shape heads")
 
     def __init__(self, engine, plan: Plan, fitted: Fitted | None = None) -> None:
         self.engine, self.plan, self.fitted = engine, plan, fitted
@@ -101,13 +125,14 @@ class OnePass:
         self.choice_of = self.choices[plan.merge_of]  # (S, 5)
         # a clean map that settings of scope rpn alone need is read by no RPN
         self.read_by_rpn = {self.lists[index] for index in np.unique(self.choices)}
-        most = max(len(plan.treatments[level]) for level in POOLED)
-        # (4, most, W): the settings whose box head reads treatment t of level q
+        most = max(len(plan.treatments[level]) for level in plan.pooled)
+        self.columns = self._columns(engine.pooled)
+        # (Q, most, W): the settings whose heads read treatment t of level q
         self.readers = np.stack(
-            [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(POOLED))]
+            [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(plan.pooled))]
         )
-        self.read_by_box_head = {
-            (POOLED[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
+        self.read_by_heads = {
+            (plan.pooled[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
         }
         # what others are restored from is kept, too, while a batch is at work
         self.sources = {
@@ -126,10 +151,14 @@ class OnePass:
             for key in setting.by_level().items()
         }
 
+    def _columns(self, levels: Sequence[str]) -> np.ndarray:
+        """Of each level of a head, its place among the plan's."""
+        return np.array([self.plan.pooled.index(level) for level in levels])
+
     def kept(self) -> set[tuple[str, Treatment]]:
         """The (level, treatment) whose maps are in memory together while a batch is at work: the
-        clean ones, those the box head reads, and those that others are restored from."""
-        read = {(level, self.plan.treatments[level][t]) for level, t in self.read_by_box_head}
+        clean ones, those the heads read, and those that others are restored from."""
+        read = {(level, self.plan.treatments[level][t]) for level, t in self.read_by_heads}
         return {(level, CLEAN) for level in LEVELS} | read | self.sources
 
     def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
@@ -153,7 +182,7 @@ class OnePass:
                     if (level, t) in self.read_by_rpn
                     else None
                 )
-            if (level, t) in self.read_by_box_head:
+            if (level, t) in self.read_by_heads:
                 maps[level, t] = treated
         del channel.maps
         detected = [
@@ -189,21 +218,17 @@ class OnePass:
                 self.engine.post_nms_topk,
             )[self.plan.merge_of]
             row, treatment = self._needed(proposed, prefixes)
-        pair, classes, boxes, scores = self._score(
-            number, maps, proposed, row, treatment, network_size
-        )
+        if self.engine.stages > 1:
+            found = self._cascade(number, maps, proposed, prefixes, row, treatment, network_size)
+        else:
+            found = self._score(number, maps, proposed, prefixes, row, treatment, network_size)
         with self.timed("suppress"):
-            return self._select(
-                proposed,
-                prefixes,
-                row[pair],
-                treatment[pair],
-                classes,
-                boxes,
-                scores,
-                network_size,
-                image_size,
+            detected, boxes = self._select(found, network_size, image_size)
+        for head in self.engine.shape_heads:
+            detected, boxes = self._shape(
+                head, number, maps, detected, boxes, network_size, image_size
             )
+        return detected
 
     def _gather(self, proposals: list) -> _Proposed:
         """All lists of one image, each no longer than a merge can use."""
@@ -221,7 +246,7 @@ class OnePass:
             rank=np.concatenate([np.arange(length) for length in lengths]),
             by_order=by_order,
             order=order,
-            pooled=pooled_level(boxes).cpu().numpy(),
+            pooled=self.columns[self.engine.pooled_level(boxes).cpu().numpy()],
         )
 
     def _needed(self, proposed: _Proposed, prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,7 +254,7 @@ class OnePass:
         from: ``(P,)`` and ``(P,)``, by level pooled from, then treatment."""
         depth = np.zeros((len(self.lists), *self.readers.shape[:2]), dtype=np.int32)
         for column in range(len(LEVELS)):
-            for q in range(len(POOLED)):
+            for q in range(len(self.plan.pooled)):
                 where: Any = self.choice_of[:, column], q, self.plan.box[:, q]
                 np.maximum.at(depth, where, prefixes[:, column])
         needed = proposed.rank[:, None] < depth[proposed.list_of, proposed.pooled]
@@ -237,8 +262,8 @@ class OnePass:
         by_map = np.lexsort((treatment, proposed.pooled[row]))
         return row[by_map], treatment[by_map]
 
-    def _score(self, number, maps, proposed, row, treatment, network_size):
-        """Candidates: index into ``row``, class, box and score, each ``(D, …)``, unsorted."""
+    def _score(self, number, maps, proposed, prefixes, row, treatment, network_size) -> _Candidates:
+        """What the box head makes of each of ``row`` on each ``treatment``."""
         pairs, classes = ([np.zeros(0, dtype=np.int64)] for _ in range(2))
         boxes = [np.zeros((0, 4), dtype=np.float32)]
         scores = [np.zeros(0, dtype=np.float32)]
@@ -247,7 +272,9 @@ class OnePass:
         for start in range(0, len(row), _ROWS):
             part = slice(start, start + _ROWS)
             with self.timed("merge"):
-                groups = self._groups(number, maps, proposed, row[part], treatment[part])
+                rois = proposed.boxes[self._to_device(row[part])]
+                pooled = proposed.pooled[row[part]]
+                groups = self._groups(number, maps, rois, pooled, treatment[part])
             with self.timed("box head"):
                 outputs = self.engine.score(groups)
             with self.timed("suppress"):
@@ -258,39 +285,141 @@ class OnePass:
                 for into, values in zip(columns, found):
                     into.append(values.cpu().numpy())
             pairs[-1] += start
-        return tuple(map(np.concatenate, columns))
+        pair, kinds, placed, score = (np.concatenate(column) for column in columns)
+        row, treatment = row[pair], treatment[pair]
+        return _Candidates(
+            proposed.order[row],
+            kinds,
+            placed,
+            score,
+            lambda chosen: self._members(proposed, prefixes, row[chosen], treatment[chosen]),
+        )
 
-    def _groups(self, number, maps, proposed, row, treatment) -> list[tuple[str, Tensor, Tensor]]:
+    def _cascade(
+        self, number, maps, proposed, prefixes, row, treatment, network_size
+    ) -> _Candidates:
+        """``_score`` stage by stage. A node is a box on its way through the stages, on one map in
+        each: settings part where they treat the level that it moves to differently."""
+        members = self._members(proposed, prefixes, row, treatment)
+        boxes, pooled = proposed.boxes[self._to_device(row)], proposed.pooled[row]
+        total: Any = None
+        refined = boxes
+        for stage in range(self.engine.stages):
+            if stage > 0:
+                with self.timed("merge"):
+                    boxes = clip(refined, network_size)
+                    pooled = self.columns[self.engine.pooled_level(boxes).cpu().numpy()]
+                    parent, treatment, members = self._part(pooled, members)
+                    row, pooled = row[parent], pooled[parent]
+                    parent = self._to_device(parent)
+                    boxes, total = boxes[parent], total[parent]
+            scores, refined = self._stage(number, maps, boxes, pooled, treatment, stage)
+            total = scores if stage == 0 else total + scores
+        with self.timed("suppress"):
+            mean = total * (1.0 / self.engine.stages)
+            pair, classes, refined, score = (
+                values.cpu().numpy()
+                for values in candidates(mean, refined, self.engine.score_threshold, network_size)
+            )
+        return _Candidates(
+            proposed.order[row[pair]], classes, refined, score, lambda c: members[pair[c]]
+        )
+
+    def _stage(self, number, maps, boxes, pooled, treatment, stage) -> tuple[Tensor, Tensor]:
+        """Scores and refined boxes of all nodes, ``(P, …)``."""
+        self.rows += len(treatment)
+        outputs = []
+        for start in range(0, len(treatment), _ROWS):
+            part = slice(start, start + _ROWS)
+            groups = self._groups(number, maps, boxes[part], pooled[part], treatment[part])
+            with self.timed("box head"):
+                outputs.append(self.engine.score(groups, stage))
+        if not outputs:
+            return boxes.new_zeros(0, self.engine.num_classes + 1), boxes
+        scores, refined = map(torch.cat, zip(*outputs))
+        return scores, refined
+
+    def _part(self, pooled: np.ndarray, members: np.ndarray):
+        """Part the settings of each box by the treatment of the level that it is pooled from.
+
+        Args:
+            pooled: ``(P,)`` column of that level.
+            members: ``(P, W)`` the settings that have the box.
+
+        Returns:
+            index of the box, treatment and members, by level, then treatment.
+        """
+        parts = []
+        for t in range(self.readers.shape[1]):
+            mine = members & self.readers[pooled, t]
+            has = np.flatnonzero(mine.any(axis=1))
+            parts.append((has, np.full(len(has), t), mine[has]))
+        parent, treatment, members = map(np.concatenate, zip(*parts))
+        order = np.lexsort((parent, treatment, pooled[parent]))
+        return parent[order], treatment[order], members[order]
+
+    def _shape(self, head, number, maps, detected, boxes, network_size, image_size):
+        """The detections, and their boxes in the network's pixels, with the shapes that ``head``
+        gives them: once for each map of the level that a detection's shape is pooled from."""
+        with self.timed("merge"):
+            columns = self._columns(head.levels)
+            pooled = columns[head.level(self._to_device(boxes)).cpu().numpy()]
+            parent, treatment, members = self._part(pooled, detected.members)
+        found: list[Any] = []
+        for start in range(0, len(parent), _SHAPES):
+            part = slice(start, start + _SHAPES)
+            mine = parent[part]
+            rois = self._to_device(boxes[mine])
+            groups = self._groups(number, maps, rois, pooled[mine], treatment[part])
+            classes = self._to_device(detected.classes[mine].astype(np.int64))
+            with self.timed("shape heads"):
+                found.extend(head.shapes(groups, classes, network_size, image_size))
+        order = np.lexsort((treatment, parent))  # by falling score again
+        rows = parent[order]
+        shapes = {task: [one[i] for i in rows] for task, one in detected.shapes.items()}
+        shapes[head.task] = [found[i] for i in order]
+        again = Detected(
+            detected.boxes[rows],
+            detected.scores[rows],
+            detected.classes[rows],
+            members[order],
+            shapes,
+        )
+        return again, boxes[rows]
+
+    def _to_device(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+    def _groups(self, number, maps, rois, pooled, treatment) -> list[tuple[str, Tensor, Tensor]]:
         """The boxes as ``engine.score`` takes them: one group a map, in the order given."""
-        rois = proposed.boxes[torch.from_numpy(row).to(proposed.boxes.device)]
         rois = torch.cat([torch.full_like(rois[:, :1], number), rois], dim=1)
-        key = np.stack([proposed.pooled[row], treatment], axis=1)
+        key = np.stack([pooled, treatment], axis=1)
         firsts = [0, *(np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1)]
         counts = np.diff([*firsts, len(key)]).tolist()
+        levels = [self.plan.pooled[q] for q in key[firsts, 0].tolist()]
         return [
-            (POOLED[key[i, 0]], maps[POOLED[key[i, 0]], key[i, 1]], group)
-            for i, group in zip(firsts, rois.split(counts))
+            (level, maps[level, key[i, 1]], group)
+            for level, i, group in zip(levels, firsts, rois.split(counts))
         ]
 
-    def _select(
-        self, proposed, prefixes, row, treatment, classes, boxes, scores, network_size, image_size
-    ) -> Detected:
-        """Suppress within each class, cut, and take the boxes to the image's pixels."""
-        tie = proposed.order[row] * self.engine.num_classes + classes
-        order = np.lexsort((tie, -scores))
-        row, treatment, classes = row[order], treatment[order], classes[order]
-        boxes, scores = boxes[order], scores[order]
-        members = self._members(proposed, prefixes, row, treatment)
+    def _select(self, given: _Candidates, network_size, image_size) -> tuple[Detected, np.ndarray]:
+        """Suppress within each class, cut, and take the boxes to the image's pixels; and the boxes
+        as they were."""
+        tie = given.order * self.engine.num_classes + given.classes
+        order = np.lexsort((tie, -given.scores))
+        classes, boxes, scores = given.classes[order], given.boxes[order], given.scores[order]
+        members = given.members(order)
         for kind in np.unique(classes):
             of_kind = np.flatnonzero(classes == kind)
             members[of_kind] = suppress(boxes[of_kind], members[of_kind], self.engine.nms_threshold)
         members = keep_best(members, len(self.plan.settings), self.engine.detections_per_image)
-        boxes = to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
-        solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        placed = to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
+        solid = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
         found = members.any(axis=1) & solid
-        return Detected(
-            boxes[found], scores[found], classes[found].astype(np.int16), members[found]
+        detected = Detected(
+            placed[found], scores[found], classes[found].astype(np.int16), members[found]
         )
+        return detected, boxes[found]
 
     def _members(self, proposed, prefixes, row, treatment) -> np.ndarray:
         """Which settings have which candidate: its box is in their merge and they have it pooled

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import CLEAN, Treatment
-
-POOLED = LEVELS[:4]  # P2 … P5: the maps that the box head pools from
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,16 @@ class Plan:
         merges: ``(M, 5)``, the distinct choices of treatments that the RPN reads; settings that
             differ in scope alone share one.
         merge_of: ``(S,)``, each setting's row of ``merges``.
-        box: ``(S, 4)``, the treatment of P2 … P5 that the box head reads: clean in scope ``rpn``.
+        pooled: the levels that the box head pools from, finest first.
+        box: ``(S, Q)``, the treatment of each of these that the box head reads: clean in scope
+            ``rpn``.
     """
 
     settings: tuple[Setting, ...]
     treatments: dict[str, tuple[Treatment, ...]]
     merges: np.ndarray
     merge_of: np.ndarray
+    pooled: tuple[str, ...]
     box: np.ndarray
 
     @property
@@ -39,18 +41,19 @@ class Plan:
         return self.merges[self.merge_of]
 
 
-def make_plan(settings: Sequence[Setting]) -> Plan:
-    """The plan of at least one setting."""
+def make_plan(settings: Sequence[Setting], pooled: Sequence[str] = POOLED_LEVELS) -> Plan:
+    """The plan of at least one setting, for a box head that pools from ``pooled``."""
     honest = np.array([setting.scope == "pyramid" for setting in settings])
-    treatments, rpn, box = {}, [], []
+    treatments, rpn, box = {}, [], {}
     for column, level in enumerate(LEVELS):
         read = [setting.treatments[column] for setting in settings]
         # scope rpn: the box head reads the clean map
-        also = [CLEAN] if level in POOLED and not honest.all() else []
+        also = [CLEAN] if level in pooled and not honest.all() else []
         number = {one: t for t, one in enumerate(dict.fromkeys([*also, *read]))}
         treatments[level] = tuple(number)
         rpn.append(np.array([number[one] for one in read]))
-        if level in POOLED:
-            box.append(np.where(honest, rpn[-1], number.get(CLEAN, -1)))
+        if level in pooled:
+            box[level] = np.where(honest, rpn[-1], number.get(CLEAN, -1))
     merges, merge_of = np.unique(np.stack(rpn, axis=1), axis=0, return_inverse=True)
-    return Plan(tuple(settings), treatments, merges, merge_of.reshape(-1), np.stack(box, axis=1))
+    of_pooled = np.stack([box[level] for level in pooled], axis=1)
+    return Plan(tuple(settings), treatments, merges, merge_of.reshape(-1), tuple(pooled), of_pooled)

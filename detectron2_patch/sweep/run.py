@@ -36,6 +36,7 @@ from detectron2_patch.sweep.plan import Plan, make_plan
 from detectron2_patch.sweep.score import score
 from detectron2_patch.sweep.spool import GROUP, Spool
 from detectron2_patch.sweep.task import Sweep, make_batches, make_chunks
+from detectron2_patch.sweep.trial import TRIED, tried
 from detectron2_patch.utils import distributed
 from detectron2_patch.utils.progress import progress
 
@@ -85,8 +86,8 @@ def run(sweep: Sweep) -> Done | None:
     with locked(sweep.folder):
         pending = find_pending(sweep)
         distributed.barrier()  # every process has seen what is there before one writes
-        reason = sweep.engine.factorises()
         try:
+            reason = _why_not(sweep) if pending else None
             if not pending:
                 _spool(sweep).remove()
                 done = Done(0, Counter())
@@ -101,6 +102,20 @@ def run(sweep: Sweep) -> Done | None:
             ) from error
         done.skipped = len(sweep.settings) - len(pending)
         return done.gathered()
+
+
+def _why_not(sweep: Sweep) -> str | None:
+    """Why the settings can't share work; None where they can."""
+    reason = sweep.engine.factorises()
+    doubt = sweep.engine.doubt() if reason is None else None
+    if doubt is not None:
+        first = sweep.dataset.images[:TRIED]
+        inputs = list(sweep.engine.read_dataset(sweep.dataset, first, sweep.readers))
+        problem = tried(sweep.engine, inputs, [one.scope for one in sweep.settings])
+        reason = problem and f"{doubt}, and of its parts run alone, {problem}"
+        if reason is None:
+            logger.info("%s: on the first images it shares work as detectron2's own does", doubt)
+    return reason
 
 
 def _one_by_one(sweep: Sweep, pending: Sequence[Setting]) -> Done:
@@ -126,7 +141,7 @@ def _in_one_pass(sweep: Sweep, pending: Sequence[Setting]) -> Done:
     spooled = [sweep.settings[i] for i in spool.read_settings()]
     if not set(pending) <= set(spooled):  # it begins, or results have been deleted since
         spooled = []
-    plan = make_plan(spooled or pending)
+    plan = make_plan(spooled or pending, sweep.engine.head_levels)
     chunks = make_chunks(sweep.dataset, sweep.batch_size)
     one_pass = OnePass(sweep.engine, plan, sweep.fitted)
     distributed.barrier()
@@ -189,7 +204,14 @@ def _evaluate(
         return 0
     processes = max(1, sweep.processes // distributed.local_world_size())
     results = score(
-        sweep.dataset, spool, chunks, len(plan.settings), groups, processes, sweep.replicates
+        sweep.dataset,
+        spool,
+        chunks,
+        len(plan.settings),
+        groups,
+        processes,
+        sweep.replicates,
+        sweep.engine.shape_evaluators(sweep.dataset),
     )
     before = time.perf_counter()
     # Files are on the disk before they take their names; threads wait for it together.
@@ -205,7 +227,7 @@ def _evaluate(
             def write(item: tuple[int, Any], seconds: float = seconds) -> None:
                 index, scored = item
                 result = sweep.describe(
-                    plan.settings[index], {"bbox": scored.bbox}, payload.of(index), seconds
+                    plan.settings[index], scored.results, payload.of(index), seconds
                 )
                 write_result(_with_replicates(result, scored.bootstrap), sweep.folder)
 

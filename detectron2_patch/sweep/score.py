@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
+from detectron2_patch.evaluation.masks_keypoints import ShapeEvaluator, ShapeRows
 from detectron2_patch.sweep.spool import GROUP, Spool, by_image, group_name
 
 Metrics = dict[str, "float | None"]
@@ -24,7 +25,7 @@ _AT_ONCE = 200 << 20  # bytes of detections, of several settings, that a process
 class Scored(NamedTuple):
     """What a setting's detections gave; ``bootstrap`` where replicates were asked for."""
 
-    bbox: Metrics
+    results: dict[str, Metrics]  # by task
     bootstrap: dict[str, Any] | None
 
 
@@ -32,12 +33,18 @@ class Scorer:
     """Evaluates settings of a finished spool of ``chunks`` files."""
 
     def __init__(
-        self, dataset: CocoDataset, spool: Spool, chunks: int, replicates: int = 0
+        self,
+        dataset: CocoDataset,
+        spool: Spool,
+        chunks: int,
+        replicates: int = 0,
+        shapes: Mapping[str, ShapeEvaluator] | None = None,
     ) -> None:
+        self.shapes = shapes or {}
         self.evaluator = CocoEvaluator(dataset)
         self.bootstrap = Bootstrap(dataset, replicates) if replicates else None
         self.spool, self.chunks = spool, chunks
-        self.cache: dict[int, np.ndarray] = {}
+        self.cache: dict[int, _Distinct] = {}
         self.cached = 0
         self.most = 0  # bytes of one setting's detections, as far as is known
 
@@ -46,34 +53,58 @@ class Scorer:
         scored: list[Scored] = []
         while len(scored) < count:
             width = max(1, min(count - len(scored), _AT_ONCE // max(self.most, 1)))
-            for rows in self._rows(number, range(len(scored), len(scored) + width)):
-                self.most = max(self.most, rows.nbytes)
-                scored.append(
-                    Scored(
-                        self.evaluator.evaluate_rows(rows),
-                        self.bootstrap.describe(rows) if self.bootstrap else None,
-                    )
-                )
+            for one in self._rows(number, range(len(scored), len(scored) + width)):
+                self.most = max(self.most, one.nbytes)
+                results = {"bbox": self.evaluator.evaluate_rows(one.boxes)}
+                for task, rows in one.shapes.items():
+                    results[task] = self.shapes[task].evaluate_rows(rows)
+                resampled = self.bootstrap.describe(one.boxes) if self.bootstrap else None
+                scored.append(Scored(results, resampled))
         return scored
 
-    def _rows(self, group: int, bits: Sequence[int]) -> list[np.ndarray]:
-        parts: list[list[np.ndarray]] = [[] for _ in bits]
+    def _rows(self, group: int, bits: Sequence[int]) -> Iterator[_Distinct]:
+        parts: list[list[_Distinct]] = [[] for _ in bits]
         for number in range(self.chunks):
             with self.spool.read(number) as chunk:
-                rows, words = self._distinct(number, chunk), chunk[group_name(group)]
+                found, words = self._distinct(number, chunk), chunk[group_name(group)]
             for part, bit in zip(parts, bits):
-                part.append(rows[(words >> np.uint64(bit)) & np.uint64(1) == 1])
-        return [np.concatenate(part) for part in parts]
+                part.append(found.choose((words >> np.uint64(bit)) & np.uint64(1) == 1))
+        yield from map(_Distinct.join, parts)
 
-    def _distinct(self, number: int, chunk) -> np.ndarray:
-        """The evaluator's rows of all distinct detections of a chunk."""
+    def _distinct(self, number: int, chunk) -> _Distinct:
+        """The evaluators' rows of all distinct detections of a chunk."""
         if number in self.cache:
             return self.cache[number]
-        rows = self.evaluator.rows(by_image(chunk))
-        if self.cached + rows.nbytes <= _CACHE:
-            self.cache[number] = rows
-            self.cached += rows.nbytes
-        return rows
+        images = list(by_image(chunk))
+        shapes = {task: one.rows(images) for task, one in self.shapes.items()}
+        found = _Distinct(self.evaluator.rows(images), shapes)
+        if self.cached + found.nbytes <= _CACHE:
+            self.cache[number] = found
+            self.cached += found.nbytes
+        return found
+
+
+@dataclass
+class _Distinct:
+    """Detections as the evaluators take them: of boxes, and of shapes by task."""
+
+    boxes: np.ndarray
+    shapes: dict[str, ShapeRows]
+
+    @property
+    def nbytes(self) -> int:
+        return self.boxes.nbytes + sum(one.nbytes for one in self.shapes.values())
+
+    def choose(self, mine: np.ndarray) -> _Distinct:
+        indices = np.flatnonzero(mine) if self.shapes else mine
+        return _Distinct(
+            self.boxes[mine], {task: one.choose(indices) for task, one in self.shapes.items()}
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[_Distinct]) -> _Distinct:
+        shapes = {t: ShapeRows.join([part.shapes[t] for part in parts]) for t in parts[0].shapes}
+        return cls(np.concatenate([part.boxes for part in parts]), shapes)
 
 
 @dataclass
@@ -101,6 +132,7 @@ def score(
     groups: Sequence[int],
     processes: int,
     replicates: int = 0,
+    shapes: Mapping[str, ShapeEvaluator] | None = None,
 ) -> Iterator[dict[int, Scored]]:
     """A group at a time, in whatever order they are done: index of each setting to its metrics.
 
@@ -110,6 +142,7 @@ def score(
         groups: which to evaluate.
         processes: over how many processes.
         replicates: resamples of the images whose AP is computed, too.
+        shapes: evaluators of the shapes that the spool has, by task.
     """
     counts = {group: min(GROUP, settings - group * GROUP) for group in groups}
     # A thread a process: the evaluator's own threads would only get in each other's way.
@@ -118,7 +151,7 @@ def score(
         min(processes, len(groups)),
         multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(dataset, spool, chunks, replicates),
+        initargs=(dataset, spool, chunks, replicates, shapes),
     ) as pool:
         try:
             for done in as_completed(pool.submit(_group, *item) for item in counts.items()):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES
 from detectron2_patch.utils.files import atomic_write
 
 if TYPE_CHECKING:  # it imports torch, which the processes that compute AP do without
@@ -99,6 +100,9 @@ def encode(image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarr
             for name in ("boxes", "scores", "classes")
         },
     }
+    for task in found[0].shapes:
+        shapes = [shape for one in found for shape in one.shapes[task]]
+        arrays.update(_encode_masks(shapes) if task == SEGM else {task: np.array(shapes)})
     members = np.concatenate([one.members for one in found])
     arrays.update(
         {group_name(g): np.ascontiguousarray(column) for g, column in enumerate(members.T)}
@@ -108,6 +112,31 @@ def encode(image_ids: Sequence[int], found: Sequence[Detected], counts: np.ndarr
     return buffer.getvalue()
 
 
+def _encode_masks(masks: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Run-length codes, each distinct one once: ``mask_of`` says which one a detection has."""
+    number: dict[tuple, int] = {}
+    codes = [(*mask["size"], mask["counts"]) for mask in masks]
+    mask_of = [number.setdefault(code, len(number)) for code in codes]
+    data = b"".join(code for *_, code in number)
+    return {
+        "mask_of": np.array(mask_of, dtype=np.int32),
+        "mask_sizes": np.array([size for *size, _ in number], dtype=np.int32).reshape(-1, 2),
+        "mask_ends": np.cumsum([len(code) for *_, code in number], dtype=np.int64),
+        "mask_data": np.frombuffer(data, dtype=np.uint8),
+    }
+
+
+def _decode_masks(chunk: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    data = chunk["mask_data"].tobytes()
+    ends = chunk["mask_ends"].tolist()
+    sizes = chunk["mask_sizes"].tolist()
+    masks = [
+        {"size": size, "counts": data[start:end]}
+        for size, start, end in zip(sizes, [0, *ends], ends)
+    ]
+    return [masks[i] for i in chunk["mask_of"].tolist()]
+
+
 def group_name(group: int) -> str:
     """The array of a chunk that holds the bits of settings ``64 group …``."""
     return f"members_{group}"
@@ -115,13 +144,12 @@ def group_name(group: int) -> str:
 
 def by_image(chunk: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     """The distinct detections of each image of a chunk, as ``CocoEvaluator`` takes them."""
-    boxes, scores, classes = (chunk[name] for name in ("boxes", "scores", "classes"))
+    rows: dict[str, Any] = {name: chunk[name] for name in ("boxes", "scores", "classes")}
+    if "mask_of" in chunk:
+        rows[SHAPES[SEGM]] = _decode_masks(chunk)
+    if KEYPOINTS in chunk:
+        rows[SHAPES[KEYPOINTS]] = chunk[KEYPOINTS]
     end = np.cumsum(chunk["counts"])
     for image_id, last, count in zip(chunk["image_ids"].tolist(), end, chunk["counts"]):
         part = slice(last - count, last)
-        yield {
-            "image_id": image_id,
-            "boxes": boxes[part],
-            "scores": scores[part],
-            "classes": classes[part],
-        }
+        yield {"image_id": image_id, **{name: values[part] for name, values in rows.items()}}

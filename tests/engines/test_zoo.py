@@ -109,3 +109,21 @@ def test_without_detectron2_names_are_paths(monkeypatch):
     monkeypatch.setattr(zoo, "_folder", lambda: None)
     assert zoo.find_config("COCO-Detection/none.yaml") == Path("COCO-Detection/none.yaml")
     assert zoo.zoo_weights(Path("configs/demo.yaml")) is None
+
+
+def test_a_pyramid_of_other_levels_is_no_c4():
+    opts = ["MODEL.RPN.IN_FEATURES", "['p2', 'p3', 'p4', 'p5']"]
+    with pytest.raises(InputError, match="of other levels than p2, p3, p4, p5, p6"):
+        check_supported(load_cfg("configs/demo.yaml", opts), training=False)
+
+
+def test_a_file_is_a_retinanet_by_what_it_says(tmp_path):
+    mine = tmp_path / "retinanet_was_worse_so_faster_rcnn.yaml"
+    mine.write_text("VERSION: 2")
+    assert zoo.find_config(str(mine)) == mine
+    base, top = tmp_path / "base.yaml", tmp_path / "top.yaml"
+    base.write_text('MODEL:\n  META_ARCHITECTURE: "RetinaNet"\n')
+    top.write_text('_BASE_: "base.yaml"\n')
+    for file in (base, top):
+        with pytest.raises(InputError, match="is a RetinaNet"):
+            zoo.find_config(str(file))

@@ -140,6 +140,89 @@ def test_numbers_are_detectron2s(dataset, reference, seed):
             assert found[key] == (None if np.isnan(value) else pytest.approx(value, abs=1e-6)), key
 
 
+def by_pycocotools(dataset, task, detections):
+    """COCO's numbers and each class's, by pycocotools on the same detections."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(dataset.json_file))
+    rows = []
+    for one in detections:
+        points = one["keypoints"] - np.array([0.5, 0.5, 0], np.float32)
+        for i, (score, kind) in enumerate(zip(one["scores"], one["classes"])):
+            shape = (
+                {"segmentation": one["masks"][i]}
+                if task == "segm"
+                else {"keypoints": points[i].ravel().tolist()}
+            )
+            category = dataset.category_ids[kind]
+            image = {"image_id": one["image_id"], "category_id": category, "score": float(score)}
+            rows.append({**image, **shape})
+    evaluation = COCOeval(truth, truth.loadRes(rows), task)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    found = evaluation.eval["precision"][:, :, :, 0, -1]
+    each = [found[:, :, k][found[:, :, k] > -1] for k in range(found.shape[2])]
+    each = [x.mean() if x.size else -1 for x in each]
+    return [*evaluation.stats[: 6 if task == "segm" else 5], *each]
+
+
+def crowded(dataset, seed):
+    """Ground truth with crowds, objects of all sizes and hidden keypoints; detections with ties,
+    and more of them than are counted."""
+    generator = np.random.RandomState(seed)
+    document = json.loads(dataset.json_file.read_text())
+    for one in document["annotations"]:
+        one["iscrowd"] = int(generator.rand() < 0.2)
+        one["area"] = float(generator.choice([300, 1024, 3000, 9216, 12000]))
+        if generator.rand() < 0.3:
+            one["keypoints"] = [0] * 3 * POINTS
+            one["num_keypoints"] = 0
+        elif generator.rand() < 0.5:
+            one["keypoints"][2::9] = [0] * len(one["keypoints"][2::9])
+    dataset.json_file.write_text(json.dumps(document))
+    again = load_coco("shapes", dataset.json_file, dataset.image_root)
+    parts = [found_near(again, seed + n) for n in range(5)]
+    joined = []
+    for ones in zip(*parts):
+        masks = [mask for part in ones for mask in part["masks"]]
+        one = {"image_id": ones[0]["image_id"], "masks": masks}
+        for key in ("boxes", "scores", "classes", "keypoints"):
+            one[key] = np.concatenate([part[key] for part in ones])
+        one["scores"] = one["scores"].round(1)
+        joined.append(one)
+    return again, joined
+
+
+@pytest.mark.parametrize("task", ["segm", "keypoints"])
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_are_pycocotools_to_the_last_digit(dataset, task, seed):
+    dataset, detections = crowded(dataset, seed)
+    evaluator = ShapeEvaluator(dataset, task)
+    wanted = [None if v < 0 else 100 * v for v in by_pycocotools(dataset, task, detections)]
+    assert list(evaluator.evaluate(detections).values()) == wanted
+    assert any(wanted)
+
+
+def test_a_choice_of_the_detections_is_evaluated_as_if_there_were_no_others(dataset):
+    dataset, detections = crowded(dataset, 7)
+    generator = np.random.RandomState(0)
+    for task in ("segm", "keypoints"):
+        evaluator = ShapeEvaluator(dataset, task)
+        rows = evaluator.rows(detections)
+        chosen = np.sort(generator.permutation(len(rows.rows))[: len(rows.rows) // 2])
+        alone, start = [], 0
+        for one in detections:
+            count = len(one["scores"])
+            mine = chosen[(chosen >= start) & (chosen < start + count)] - start
+            start += count
+            part = {k: v if k == "image_id" else [v[i] for i in mine] for k, v in one.items()}
+            alone.append(part)
+            alone[-1]["keypoints"] = one["keypoints"][mine]
+        assert evaluator.evaluate_rows(rows.choose(chosen)) == evaluator.evaluate(alone)
+
+
 def test_nothing_detected_has_no_number(dataset):
     empty = {
         "boxes": np.zeros((0, 4)),

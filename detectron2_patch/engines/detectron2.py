@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.transforms import AugInput
-from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.modeling.roi_heads import StandardROIHeads
@@ -27,11 +26,13 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, network_size, read_image
 from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.engines.detectron2_config import to_detectron2
+from detectron2_patch.engines.detectron2_parts import build_part
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, ShapeEvaluator
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.weights.parts import WHOLE
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -74,6 +75,7 @@ class Detectron2Engine(Engine):
     Args:
         cfg: a configuration that ``detectron2_config.check_supported`` accepts.
         device: where the model lives.
+        part: of the detector that is built, one of ``weights.parts.PARTS``.
 
     Raises:
         InputError: detectron2 can't build the model.
@@ -81,17 +83,18 @@ class Detectron2Engine(Engine):
 
     name = "detectron2"
 
-    def __init__(self, cfg, device: str) -> None:
+    def __init__(self, cfg, device: str, part: str = WHOLE) -> None:
         super().__init__(to_detectron2(cfg, device))
+        self.part = part
         try:
-            self.model = build_model(self.cfg).eval()
+            self.model = build_part(self.cfg, part).eval()
         except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"detectron2 can't build the configured model: {reason}") from error
         self.reader = Reader(self.cfg)
 
     def load_weights(self, path: Path) -> None:
-        load_whole(self.model, path)
+        load_whole(self.model, path, self.part)
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
         from detectron2_patch.engines.detectron2_training import train

@@ -151,9 +151,11 @@ def need_fitted(treatments, fitted) -> None:
         )
 
 
-def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
+def check_fitted(treatments, fitted, cfg, weights: Path | str, dataset=None) -> None:
     """Make sure that what ``treatments`` use, fitted parts and learned codecs, was made for this
-    detector, and not from images of ``dataset``, where AP is measured."""
+    detector, and not from images of ``dataset``, where AP is measured.
+
+    ``weights`` are a file or, as text, the SHA-256 of one."""
     from detectron2_patch.codec.fitted import map_config
     from detectron2_patch.utils.files import sha256
 
@@ -162,7 +164,7 @@ def check_fitted(treatments, fitted, cfg, weights: Path, dataset=None) -> None:
         made.append(fitted)
     if not made:
         return
-    digests = sha256(weights), map_config(cfg)
+    digests = weights if isinstance(weights, str) else sha256(weights), map_config(cfg)
     paths = [] if dataset is None else [dataset.image_path(image) for image in dataset.images]
     for one in made:
         one.check_detector(*digests)
@@ -410,19 +412,27 @@ def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
 
 def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
+    import torch
+
+    from detectron2_patch.data.catalog import open_dataset
+    from detectron2_patch.data.coco import check_class_count
+    from detectron2_patch.engines.choice import build_engine
+
+    name, cfg, device = open_config(args, training)
+    dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
+    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    if cfg.SEED >= 0:
+        torch.manual_seed(cfg.SEED)  # the initial weights of a training
+    return cfg, build_engine(name, cfg, device), dataset
+
+
+def open_config(args: argparse.Namespace, training: bool = False) -> tuple[str, Any, str]:
+    """The engine's name, the configuration, which it honours, and the device."""
     if args.config_file is None:
         logger.info(COCO_HINT)
 
-    import torch
-
     from detectron2_patch.config import load_cfg
-    from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.data.coco import check_class_count
-    from detectron2_patch.engines.choice import (
-        build_engine,
-        check_config,
-        choose_engine,
-    )
+    from detectron2_patch.engines.choice import check_config, choose_engine
     from detectron2_patch.engines.imports import import_modules
     from detectron2_patch.engines.zoo import find_config
 
@@ -432,12 +442,7 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
     cfg = load_cfg(config_file, args.opts)
     check_config(name, cfg, training=training)
-    device = choose_device(args, cfg)
-    dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
-    if cfg.SEED >= 0:
-        torch.manual_seed(cfg.SEED)  # the initial weights of a training
-    return cfg, build_engine(name, cfg, device), dataset
+    return name, cfg, choose_device(args, cfg)
 
 
 def choose_device(args: argparse.Namespace, cfg) -> str:
@@ -485,8 +490,12 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     )
 
 
-def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> Callable[..., dict]:
-    """What makes a result from setting, results, payload and seconds."""
+def describer(
+    args: Mapping[str, Any], cfg, engine, dataset, weights: Path, weights_sha256: str | None = None
+) -> Callable[..., dict]:
+    """What makes a result from setting, results, payload and seconds.
+
+    ``weights_sha256`` is of the whole checkpoint, where ``weights`` is a part of it."""
     from detectron2_patch.config import result_relevant
     from detectron2_patch.results.schema import make_result
     from detectron2_patch.utils.files import sha256
@@ -498,7 +507,7 @@ def describer(args: Mapping[str, Any], cfg, engine, dataset, weights: Path) -> C
         args=args,
         dataset=dataset,
         weights_path=weights,
-        weights_sha256=sha256(weights),
+        weights_sha256=weights_sha256 or sha256(weights),
         config_digest=digest(result_relevant(cfg)),
         config_file=args["config_file"] or DEMO_CONFIG,
         engine=engine.name,

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Copy a checkpoint without what only its training needs: a third of the size, same detector."""
+"""Copy a checkpoint without what only its training needs: a third of the size, same detector; or
+one half of it, for a sender (backbone) or a receiver (heads)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a .pth or zoo .pkl file")
     parser.add_argument("output", help="the .pth to write")
+    parser.add_argument(
+        "--part", choices=("whole", "backbone", "heads"), default="whole", help="of it (whole)"
+    )
     args = parser.parse_args(argv)
     return told(lambda: run(args))
 
@@ -23,16 +27,11 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from detectron2_patch.utils.files import atomic_write
-    from detectron2_patch.weights import read_checkpoint
+    from detectron2_patch.weights.parts import cut
 
-    tensors = read_checkpoint(args.checkpoint)
-    model = {
-        name: tensor.contiguous()
-        for name, tensor in tensors.items()
-        if not name.endswith("num_batches_tracked")
-    }
+    content = cut(args.checkpoint, args.part)
     with atomic_write(args.output) as file:
-        torch.save({"model": model}, file)
+        torch.save(content, file)
 
 
 if __name__ == "__main__":

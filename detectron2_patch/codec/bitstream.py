@@ -104,14 +104,15 @@ def decode(
     fitted: Range | None = None,
     device: str | torch.device = "cpu",
     context: bytes = b"",
+    size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """The map ``(C, h, w)`` of a stream, float32 on ``device``.
+    """The map ``(C, h, w)`` of a stream, float32 on ``device``; of ``size``, where it is given.
 
     Raises:
         InputError: not a whole and sound stream of ``encode``, or another fitted range.
     """
     try:
-        return _decode(bytes(stream), fitted, device, context)
+        return _decode(bytes(stream), fitted, device, context, size)
     except InputError:
         raise
     except ValueError as error:
@@ -159,15 +160,19 @@ def sent_range(x: Tensor, per_channel: bool, bits: int) -> tuple[Range, bool]:
 
 
 def _decode(
-    stream: bytes, fitted: Range | None, device: str | torch.device, context: bytes
+    stream: bytes,
+    fitted: Range | None,
+    device: str | torch.device,
+    context: bytes,
+    size: tuple[int, int] | None,
 ) -> Tensor:
     if stream[:2] != MAGIC or len(stream) < 10:
         raise ValueError("it doesn't start like one")
     bits, kind, half, rest = stream[2] & 15, KINDS[stream[2] >> 4 & 3], stream[2] & 64, stream[3:-4]
     sizes: list[int] = []
     for _ in range(3):
-        size, at = read_varint(rest, 0)
-        sizes, rest = [*sizes, size], rest[at:]
+        side, at = read_varint(rest, 0)
+        sizes, rest = [*sizes, side], rest[at:]
     shape = (sizes[0], sizes[1], sizes[2])
     count = math.prod(shape)  # of raw values the length of the stream is the bound
     if stream[2] >> 7 or (bits and (bits not in BITS or count > MAX_ELEMENTS)) or not count:
@@ -182,6 +187,8 @@ def _decode(
     unsent = context + (b"" if ends is None else _range_bytes(ends))
     if _sealed(stream[:-4], unsent) != stream:
         raise ValueError("its checksum is wrong")
+    if size not in (None, shape[1:]):
+        raise ValueError(f"it holds a map of {shape[1:]}, not of {size}")
     if not bits:
         if len(rest) != 4 * math.prod(shape):
             raise ValueError("its length is wrong")

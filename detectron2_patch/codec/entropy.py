@@ -9,7 +9,8 @@ probabilities is sent: the decoder counts the same.
 
 The values are visited in waves, ``2 * row + column + channel``, since what a value's context needs
 lies in earlier waves: so the decoder works on whole waves, and the encoder on whole maps. All of
-it is integers and IEEE divisions, hence the same bytes everywhere.
+it is integers and IEEE divisions, hence the same bytes everywhere. Where numba is installed (the
+extra ``fast``), ``entropy_compiled`` does the same work, to the same bytes, several times as fast.
 """
 
 from __future__ import annotations
@@ -37,8 +38,36 @@ def compress(indices: np.ndarray, bits: int) -> bytes:
     """Indices, uint8 ``(C, h, w)`` below 2**bits, as bytes; the same bytes for the same indices.
 
     Raises:
-        InputError: constriction isn't installed.
+        InputError: neither constriction nor numba is installed.
     """
+    fast = compiled()
+    return compress_by_waves(indices, bits) if fast is None else fast.compress(indices, bits)
+
+
+def decompress(payload: bytes, shape: tuple[int, int, int], bits: int) -> np.ndarray:
+    """The indices that ``compress`` was given.
+
+    Raises:
+        ValueError: ``payload`` isn't what ``compress`` made of indices of this shape and bits.
+        InputError: neither constriction nor numba is installed.
+    """
+    fast = compiled()
+    decode = decompress_by_waves if fast is None else fast.decompress
+    return decode(payload, shape, bits)
+
+
+@lru_cache(maxsize=1)
+def compiled() -> Any:
+    """The module of the compiled coder; None without numba."""
+    try:
+        from detectron2_patch.codec import entropy_compiled
+    except ImportError:
+        return None
+    return entropy_compiled
+
+
+def compress_by_waves(indices: np.ndarray, bits: int) -> bytes:
+    """``compress`` without numba."""
     coder, family = _constriction()
     encoder, counts, rest = coder.RangeEncoder(), _Counts(bits), []
     start, before = 2 ** (bits - 1), None
@@ -56,13 +85,8 @@ def compress(indices: np.ndarray, bits: int) -> bytes:
     return varint(len(raw)) + raw + coded
 
 
-def decompress(payload: bytes, shape: tuple[int, int, int], bits: int) -> np.ndarray:
-    """The indices that ``compress`` was given.
-
-    Raises:
-        ValueError: ``payload`` isn't what ``compress`` made of indices of this shape and bits.
-        InputError: constriction isn't installed.
-    """
+def decompress_by_waves(payload: bytes, shape: tuple[int, int, int], bits: int) -> np.ndarray:
+    """``decompress`` without numba."""
     coder, family = _constriction()
     length, at = read_varint(payload, 0)
     if length > len(payload) - at:
@@ -95,8 +119,8 @@ def _constriction() -> tuple[Any, Any]:
         import constriction
     except ImportError as error:
         raise InputError(
-            "bits need the package constriction, which has no wheel for every "
-            "machine; pip install constriction, or send without bits"
+            "bits need the package constriction, which has no wheel for every machine, or numba; "
+            "pip install constriction, pip install 'detectron2-patch[fast]', or send without bits"
         ) from error
     return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)
 

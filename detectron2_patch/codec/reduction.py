@@ -39,12 +39,12 @@ def receive(
     Raises:
         InputError: damaged bytes, or bytes of another treatment.
     """
-    values = decode(stream, _range(level, sent, fitted), device, _context(level, sent, fitted))
-    if values.shape[-2:] != torch.Size(reduced_size(*size, sent.ratio)):
-        raise InputError(
-            f"the stream of {level} holds a map of {tuple(values.shape[-2:])}, not of "
-            f"{size} at ratio {sent.ratio:g}; ask for it again"
-        )
+    wanted = reduced_size(*size, sent.ratio)
+    ends, context = _range(level, sent, fitted), _context(level, sent, fitted)
+    try:
+        values = decode(stream, ends, device, context, wanted)
+    except InputError as error:
+        raise InputError(f"{level}: {error}") from error
     return _expanded(level, values[None], sent, size, fitted)[0]
 
 

@@ -82,17 +82,22 @@ def receive_pyramid(
     treatments: Mapping[str, float | Treatment],
     fitted: Fitted | None = None,
     device: str | torch.device = "cpu",
+    size: Size | None = None,
 ) -> dict[str, Tensor]:
     """P2 to P6, each ``(C, H, W)``, from the bytes of ``send_pyramid``.
 
+    Args:
+        size: the ``network_size`` that is expected, where the receiver knows it.
+
     Raises:
-        InputError: damaged bytes, or bytes of other treatments.
+        InputError: damaged bytes, or bytes of other treatments or of another size.
     """
     given = _of_maps(treatments)
     codec = whole_codec(given)
     if codec is not None:
-        payload, size = unpack_whole(codec, data, _agreed("", codec, fitted))
-        sizes = level_sizes(*size)
+        payload, found = unpack_whole(codec, data, _agreed("", codec, fitted))
+        _check_network_size(found, size)
+        sizes = level_sizes(*found)
         have = Maps(sizes, fitted)
         for level, received in codec.decode(payload, sizes, fitted, device).items():
             have.maps[level, codec] = received[None]
@@ -104,6 +109,7 @@ def receive_pyramid(
             f"the bytes hold {', '.join(packed.streams)}, and {', '.join(sent)} "
             "should have been sent; ask for them again"
         )
+    _check_network_size(packed.size, size)
     sizes = level_sizes(*packed.size)
     have = Maps(sizes, fitted)
     for level in sent:
@@ -111,6 +117,14 @@ def receive_pyramid(
         received = _receive(level, packed.streams[level], one, sizes[level], fitted, device)
         have.maps[level, one] = received[None]
     return {level: have.map(level, given[level])[0] for level in LEVELS}
+
+
+def _check_network_size(found: Size, wanted: Size | None) -> None:
+    if wanted not in (None, found):
+        raise InputError(
+            f"the bytes are of a network's input of {found}, and {wanted} was expected; ask for "
+            "them again"
+        )
 
 
 def _of_maps(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatment]:

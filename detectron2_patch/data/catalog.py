@@ -63,11 +63,20 @@ def load_dataset(name: str) -> CocoDataset:
     Raises:
         InputError: an unknown name, or data that is missing or bad.
     """
+    json_file, image_root = dataset_files(name)
+    return load_coco(name, json_file, image_root)
+
+
+def dataset_files(name: str) -> tuple[Path, Path]:
+    """The JSON and the image folder of a dataset; see ``load_dataset``.
+
+    Raises:
+        InputError: an unknown name, or data that is missing.
+    """
     if name in DEMO_SPLITS:
         from detectron2_patch.data.demo import ensure_demo
 
-        json_file, image_root = ensure_demo(DEMO_SPLITS[name])
-        return load_coco(name, json_file, image_root)
+        return ensure_demo(DEMO_SPLITS[name])
     if name not in COCO_SPLITS:
         close = difflib.get_close_matches(name, dataset_names(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
@@ -82,4 +91,4 @@ def load_dataset(name: str) -> CocoDataset:
                 f"dataset {name}: {part} is not there; put COCO below {root / 'coco'}, or set "
                 "DETECTRON2_DATASETS to the folder that has coco/ in it"
             )
-    return load_coco(name, json_file, image_root)
+    return json_file, image_root

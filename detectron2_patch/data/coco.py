@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +67,23 @@ class CocoDataset:
 
 
 def load_coco(
-    name: str, json_file: str | os.PathLike, image_root: str | os.PathLike
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    stored_bytes: Mapping[str, int] | None = None,
 ) -> CocoDataset:
     """Read and check a COCO detection JSON and the presence of all its images.
+
+    Args:
+        stored_bytes: of each image by its file name, where the images are elsewhere; then no
+            folder is looked at.
 
     Raises:
         InputError: anything missing, unreadable or contradictory, in one line.
     """
     json_file, image_root = Path(json_file), Path(image_root)
     raw = _read_bytes(name, json_file)
-    if not image_root.is_dir():
+    if stored_bytes is None and not image_root.is_dir():
         raise InputError(
             f"dataset {name}: no image folder {image_root}; give the folder that the JSON's "
             "file names are relative to"
@@ -86,7 +93,10 @@ def load_coco(
     del raw  # half a gigabyte for COCO's training set
     categories = _categories(data["categories"], json_file)
     images = _images(data["images"], json_file)
-    sizes = _file_sizes(name, images, image_root)
+    if stored_bytes is None:
+        sizes = _file_sizes(name, images, image_root)
+    else:
+        sizes = [stored_bytes.get(image["file_name"], 0) for image in images]
     for image, size in zip(images, sizes):
         digest.update(json.dumps([image["file_name"], size]).encode())
     annotations = _annotations(data["annotations"], images, set(categories), json_file)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from detectron2_patch.data.coco import CocoDataset, check_image_size
@@ -16,7 +17,8 @@ from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Proposals
-from detectron2_patch.settings.codecs import ImageCodec
+from detectron2_patch.settings.codecs import ImageCodec, Size
+from detectron2_patch.weights.parts import WHOLE
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Engine(ABC):
         model: the detector, whose maps never leave its device.
         weights: the checkpoint that was loaded; ``None``: none was.
         pooled: the levels that the box head pools from, finest first.
+        part: of the detector that is there, one of ``weights.parts.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
     """
@@ -87,6 +90,7 @@ class Engine(ABC):
         """The levels that some head pools from."""
         of_shapes = [level for head in self.shape_heads for level in head.levels]
         return tuple(dict.fromkeys([*self.pooled, *of_shapes]))
+    part: str = WHOLE
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg
@@ -175,6 +179,27 @@ class Engine(ABC):
     @abstractmethod
     def detect(self, image: NetworkInput) -> dict[str, Any]:
         """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy."""
+
+    def maps(self, image: NetworkInput) -> tuple[dict[str, Tensor], Size]:
+        """The clean maps ``(C, H, W)`` of one image, and ``(h, w)`` of the padded input."""
+        batch = self.batch([image])
+        size = (batch.tensor.shape[-2], batch.tensor.shape[-1])
+        return {level: one[0] for level, one in self.pyramid(batch).items()}, size
+
+    def detect_received(
+        self, maps: Mapping[str, Tensor], network_size: Size, image_size: Size
+    ) -> dict[str, Any]:
+        """What ``detect`` finds in an image, from its received maps ``(C, H, W)`` alone.
+
+        For an engine of the ``heads``.
+
+        Args:
+            network_size: ``(h, w)`` of the network's input before padding.
+            image_size: ``(height, width)`` of the image, in whose pixels boxes are given.
+        """
+        blank = torch.zeros(1, 1, 1).expand(3, *network_size)
+        with self.model.backbone.giving(maps):
+            return self.detect(NetworkInput(blank, image_size))
 
     def shape_evaluators(self, dataset: CocoDataset) -> dict[str, Any]:
         """Evaluators, by task, of what the model gives beside boxes.

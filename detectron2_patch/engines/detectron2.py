@@ -13,7 +13,6 @@ import torch
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.data.transforms import AugInput
-from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
@@ -28,11 +27,13 @@ from detectron2_patch.data.images import about, network_size, read_image
 from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
+from detectron2_patch.engines.detectron2_parts import build_part
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.weights.parts import WHOLE
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -99,6 +100,7 @@ class Detectron2Engine(Engine):
     Args:
         cfg: a configuration that ``detectron2_config.check_supported`` accepts.
         device: where the model lives.
+        part: of the detector that is built, one of ``weights.parts.PARTS``.
 
     Raises:
         InputError: detectron2 can't build the model.
@@ -107,10 +109,10 @@ class Detectron2Engine(Engine):
     name = "detectron2"
     reader: Reader | MappedReader
 
-    def __init__(self, cfg, device: str) -> None:
-        self.cfg = to_detectron2(cfg, device)
+    def __init__(self, cfg, device: str, part: str = WHOLE) -> None:
+        self.cfg, self.part = to_detectron2(cfg, device), part
         try:
-            model = build_model(self.cfg).eval()
+            model = build_part(self.cfg, part).eval()
         except (KeyError, AssertionError, ValueError) as error:  # an unknown name, a misfit
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputError(f"detectron2 can't build the configured model: {reason}") from error
@@ -157,7 +159,7 @@ class Detectron2Engine(Engine):
         self.detections_per_image = getattr(predictor, "test_topk_per_image", None)
 
     def load_weights(self, path: Path) -> None:
-        load_whole(self.model, path)
+        load_whole(self.model, path, self.part)
         self.weights = path
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:

@@ -11,6 +11,7 @@ from torch import nn
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.weights.checkpoint import read_content
+from detectron2_patch.weights.parts import WHOLE, belongs
 
 COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
 FEW = 3
@@ -20,18 +21,21 @@ class Checkpointer(DetectionCheckpointer):
     """``DetectionCheckpointer`` that reads pickles safely.
 
     Attributes:
+        part: that the model is of a detector; the file's other tensors aren't looked at.
         lacking: the parameters that the last file didn't hold, or held in another shape.
     """
 
+    part: str = WHOLE
     lacking: list[str] = []
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """As detectron2 reads them: its own files, a bare state dict, or Caffe2's blobs."""
         content = read_content(filename)
         if "model" in content:
-            return content
+            model = {n: one for n, one in content["model"].items() if belongs(n, self.part)}
+            return {**content, "model": model}
         if not filename.endswith(".pkl"):
-            return {"model": content}
+            return {"model": {n: one for n, one in content.items() if belongs(n, self.part)}}
         blobs = content.get("blobs", content)
         model = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}
         return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
@@ -43,14 +47,15 @@ class Checkpointer(DetectionCheckpointer):
         return incompatible
 
 
-def load_whole(model: nn.Module, path: Path) -> None:
-    """Fill every parameter of ``model`` from a checkpoint.
+def load_whole(model: nn.Module, path: Path, part: str = WHOLE) -> None:
+    """Fill every parameter of ``model``, or of what it is of a detector, from a checkpoint.
 
     Raises:
         InputError: the file can't be read, or parameters are missing, have another shape, or
             hold NaN or infinity.
     """
     checkpointer = Checkpointer(model)
+    checkpointer.part = part
     checkpointer.load(str(path))
     lacking = [name for name in checkpointer.lacking if not name.endswith(COUNTERS)]
     if lacking:

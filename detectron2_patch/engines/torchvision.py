@@ -18,9 +18,12 @@ from detectron2_patch.data.images import (
     to_network,
 )
 from detectron2_patch.engines.base import Engine, NetworkInput
+from detectron2_patch.engines.received import Received
+from detectron2_patch.rcnn.fpn import FPN
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals
 from detectron2_patch.weights import load_weights
+from detectron2_patch.weights.parts import BACKBONE, HEADS, WHOLE
 
 
 class TorchvisionEngine(Engine):
@@ -29,16 +32,19 @@ class TorchvisionEngine(Engine):
     Args:
         cfg: a configuration that ``config.support.check_supported`` accepts.
         device: where the model lives.
+        part: of the detector that is built, one of ``weights.parts.PARTS``.
     """
 
     name = "torchvision"
 
-    def __init__(self, cfg, device: str) -> None:
+    def __init__(self, cfg, device: str, part: str = WHOLE) -> None:
         super().__init__(cfg)
-        self.model = FasterRCNN(cfg).to(device).eval()
+        self.part = part
+        stand_in = Received(FPN.size_divisibility) if part == HEADS else None
+        self.model = FasterRCNN(cfg, stand_in, part != BACKBONE).to(device).eval()
 
     def load_weights(self, path: Path) -> None:
-        load_weights(self.model, path)
+        load_weights(self.model, path, part=self.part)
         self.weights = path
 
     def train(self, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:

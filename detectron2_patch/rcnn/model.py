@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +21,20 @@ class FasterRCNN(nn.Module):
 
     Args:
         cfg: the whole configuration; see ``config.support`` for the keys that are honoured.
+        backbone: what stands in its place, where the maps come from elsewhere.
+        heads: whether there are any; without, only ``preprocess`` and ``backbone`` work.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, cfg) -> None:
+    def __init__(self, cfg, backbone: Any = None, heads: bool = True) -> None:
         super().__init__()
         model = cfg.MODEL
-        self.backbone = FPN(ResNet(model.RESNETS, model.BACKBONE.FREEZE_AT), model.FPN)
-        self.proposal_generator = RPN(model)
-        self.roi_heads = ROIHeads(model, cfg.TEST.DETECTIONS_PER_IMAGE)
+        self.backbone = backbone or FPN(ResNet(model.RESNETS, model.BACKBONE.FREEZE_AT), model.FPN)
+        if heads:
+            self.proposal_generator = RPN(model)
+            self.roi_heads = ROIHeads(model, cfg.TEST.DETECTIONS_PER_IMAGE)
         for name in ("pixel_mean", "pixel_std"):
             value = torch.tensor(getattr(model, name.upper())).view(-1, 1, 1)
             self.register_buffer(name, value, persistent=False)

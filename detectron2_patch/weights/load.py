@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detectron2_patch.errors import InputError
 from detectron2_patch.weights.checkpoint import read_checkpoint
 from detectron2_patch.weights.names import match_by_ending
+from detectron2_patch.weights.parts import WHOLE, belongs
 
 logger = logging.getLogger(__name__)
 FEW = 3
@@ -21,12 +22,15 @@ CLASS_SCORES = "roi_heads.box_predictor.cls_score.bias"
 BACKBONE = "backbone.bottom_up."
 
 
-def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True) -> list[str]:
+def load_weights(
+    model: nn.Module, path: str | Path, *, require_all: bool = True, part: str = WHOLE
+) -> list[str]:
     """Copy a checkpoint into ``model``, cast to the model's types.
 
     Args:
         require_all: every parameter has to be in the file. Without it a training starts from
             what is there: parts that are missing or have another shape keep their random start.
+        part: that ``model`` is of a detector; the file's other tensors aren't looked at.
 
     Returns:
         the names that were not loaded, empty with ``require_all``.
@@ -36,7 +40,8 @@ def load_weights(model: nn.Module, path: str | Path, *, require_all: bool = True
             model is then as it was.
     """
     wanted = model.state_dict()
-    given = _prepare(read_checkpoint(path), wanted)
+    tensors = read_checkpoint(path)
+    given = _prepare({n: tensor for n, tensor in tensors.items() if belongs(n, part)}, wanted)
     fitting = {
         name: tensor.to(wanted[name].dtype)
         for name, tensor in given.items()

@@ -2,13 +2,28 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectron2_patch.codec import entropy
 from detectron2_patch.codec.entropy import compress, decompress
 from detectron2_patch.codec.varint import read_varint, varint
 from detectron2_patch.errors import InputError
+
+# the coder of a test is the same for all its examples
+FIXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True, params=["waves", "compiled"])
+def coder(request):
+    """Each test runs on both coders, where numba is there."""
+    if request.param == "compiled":
+        pytest.importorskip("numba", reason="needs numba, the extra fast")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entropy, "compiled", lambda: None)
+        yield
 
 
 @st.composite
@@ -31,6 +46,7 @@ def index_maps(draw):
 
 
 @given(index_maps())
+@FIXED
 def test_lossless_and_the_same_each_time(case):
     indices, bits = case
     coded = compress(indices, bits)
@@ -40,7 +56,7 @@ def test_lossless_and_the_same_each_time(case):
 
 
 @given(index_maps(), st.integers(1, 40))
-@settings(max_examples=40)
+@settings(FIXED, max_examples=40)
 def test_maps_of_several_blocks(case, block):
     indices, bits = case
     with pytest.MonkeyPatch.context() as patch:
@@ -48,7 +64,20 @@ def test_maps_of_several_blocks(case, block):
         assert np.array_equal(decompress(compress(indices, bits), indices.shape, bits), indices)
 
 
+@given(index_maps(), st.integers(1, 200))
+@settings(FIXED, max_examples=60)
+def test_both_coders_make_the_same_bytes(case, block):
+    compiled = pytest.importorskip("detectron2_patch.codec.entropy_compiled")
+    indices, bits = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entropy, "BLOCK", block)
+        coded = entropy.compress_by_waves(indices, bits)
+        assert compiled.compress(indices, bits) == coded
+        assert np.array_equal(compiled.decompress(coded, indices.shape, bits), indices)
+
+
 @given(st.binary(max_size=60), st.integers(1, 8), st.tuples(*[st.integers(1, 6)] * 3))
+@FIXED
 def test_any_bytes_are_an_error_or_indices(payload, bits, shape):
     try:
         indices = decompress(payload, shape, bits)
@@ -58,6 +87,7 @@ def test_any_bytes_are_an_error_or_indices(payload, bits, shape):
 
 
 @given(index_maps(), st.data())
+@FIXED
 def test_shortened_or_changed_bytes_are_an_error_or_indices(case, data):
     indices, bits = case
     coded = bytearray(compress(indices, bits))
@@ -87,11 +117,13 @@ def test_smooth_maps_are_far_smaller_than_their_bits():
 
 def test_without_the_coder_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "constriction", None)
+    monkeypatch.setattr(entropy, "compiled", lambda: None)
     with pytest.raises(InputError, match="pip install constriction"):
         compress(np.zeros((1, 1, 1), np.uint8), 1)
 
 
 @given(st.integers(0, 2**28 - 1))
+@FIXED
 def test_numbers_come_back(number):
     assert read_varint(b"x" + varint(number) + b"y", 1) == (number, 1 + len(varint(number)))
 

@@ -1,0 +1,1 @@
+"""Two machines: what one sends of images, and what the other makes of it."""

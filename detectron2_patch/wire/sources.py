@@ -1,0 +1,74 @@
+"""Which images are sent: a dataset's, a folder's, some files, or names as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to be sent.
+
+    Attributes:
+        id: in its dataset, or a running number from 1.
+        file_name: as the receiver is told.
+        path: of the file.
+        size: ``(height, width)`` that it has to have, where a dataset says so.
+    """
+
+    id: int
+    file_name: str
+    path: Path
+    size: tuple[int, int] | None = None
+
+
+def of_dataset(dataset: CocoDataset) -> list[Source]:
+    """All images of a dataset, in its order."""
+    return [
+        Source(
+            image["id"],
+            image["file_name"],
+            dataset.image_path(image),
+            (image["height"], image["width"]),
+        )
+        for image in dataset.images
+    ]
+
+
+def of_paths(names: Sequence[str]) -> list[Source]:
+    """The files, and the pictures in the folders, that are named.
+
+    Raises:
+        InputError: one isn't there, or a folder holds no picture.
+    """
+    paths = [path for name in names for path in _pictures(Path(name))]
+    return list(as_they_come(map(str, paths)))
+
+
+def as_they_come(names: Iterable[str]) -> Iterator[Source]:
+    """A file of each name, once it is asked for; empty names are left out."""
+    number = 0
+    for name in names:
+        name = name.rstrip("\r\n")
+        if name:
+            number += 1
+            yield Source(number, name, Path(name))
+
+
+def _pictures(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"no image or folder {path}; give one that is there")
+        return [path]
+    endings = Image.registered_extensions()
+    found = sorted(one for one in path.iterdir() if one.suffix.lower() in endings)
+    if not found:
+        raise InputError(f"folder {path} holds no picture; give one that does")
+    return found

@@ -90,6 +90,7 @@ class Engine(ABC):
         """The levels that some head pools from."""
         of_shapes = [level for head in self.shape_heads for level in head.levels]
         return tuple(dict.fromkeys([*self.pooled, *of_shapes]))
+
     part: str = WHOLE
 
     def __init__(self, cfg) -> None:

@@ -26,8 +26,8 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, network_size, read_image
 from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.detectron2_config import to_detectron2
-from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
 from detectron2_patch.engines.detectron2_parts import build_part
+from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator

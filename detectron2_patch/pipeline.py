@@ -105,23 +105,26 @@ def evaluate(
         InputError: what ``patch_pyramid`` refuses; an image that can't be read or coded.
     """
     start = time.perf_counter()
-    setting = setting if isinstance(setting, Setting) else Setting.of(setting)
+    if not isinstance(setting, Setting):
+        setting = Setting.of(setting, levels=engine.levels)
+    elif setting.is_clean:
+        setting = Setting.of({}, setting.scope, levels=engine.levels)
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}
     recoder = None if setting.image is None else Recoder(setting.image)
-    of_maps = Setting(scope=setting.scope) if recoder else setting
+    of_maps = Setting.of({}, setting.scope, levels=engine.levels) if recoder else setting
     with patch_pyramid(engine.model, of_maps, fitted=fitted) as patch:
         mine = detect_dataset(engine, dataset, workers, recoder)
     counted = patch.traffic
     if recoder is not None:  # the maps are made by the receiver
-        counted = Traffic(counted.images, counted.full)
+        counted = Traffic.of(engine.levels, counted.images, counted.full)
         counted.add_bytes({IMAGE: recoder.nbytes})
     parts = distributed.gather((mine, counted))
     if parts is None:
         return None
     detections = [one for part, _ in parts for one in part]
-    traffic = Traffic()
+    traffic = Traffic.of(engine.levels)
     for _, other in parts:
         traffic.merge(other)
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}

@@ -125,14 +125,28 @@ def read_setting(args: argparse.Namespace, fitted):
     }
     arguments = arguments_of(given)
     rank_of = None if fitted is None else fitted.rank_of
-    treatments = parse_setting(**arguments, rank_of=rank_of)  # type: ignore[arg-type]
+    levels = find_levels(args)
+    treatments = parse_setting(**arguments, rank_of=rank_of, levels=levels)  # type: ignore[arg-type]
     need_fitted(treatments.values(), fitted)
     together = "image" in arguments or "pyramid" in arguments
     scope = args.scope or (PYRAMID if together else RPN)
-    setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256)
+    setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256, levels)
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     return setting
+
+
+def find_levels(args: argparse.Namespace) -> tuple[str, ...]:
+    """The levels of the detector that the flags ask for, before it is built."""
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.config.levels import levels_of
+    from detectron2_patch.engines.imports import import_modules
+    from detectron2_patch.engines.zoo import find_config
+
+    import_modules(getattr(args, "imports", ()))
+    given = getattr(args, "levels", None)
+    file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
+    return levels_of(load_cfg(file, args.opts), given and given.split())
 
 
 def open_fitted(args: argparse.Namespace):
@@ -193,6 +207,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="a module of yours that registers parts with detectron2; its add_config(cfg), or "
         "add_…_config, adds keys; may be given again",
+    )
+    add(
+        "--levels",
+        metavar="LEVELS",
+        help="what the levels are that the heads read, in one word with spaces such as 'p2 p3 p4', "
+        "where their names don't tell",
     )
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add(

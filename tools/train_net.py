@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--cr",
         metavar="RATIO",
-        help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
-        "first is 1 and names no level",
+        help="linear compress ratio of each level, P2 … P6 of most detectors: five numbers >= 1 or "
+        "'max' (1x1); of six, the first is 1 and names no level",
     )
     add(
         "--scope",
@@ -107,7 +107,11 @@ def run(args: argparse.Namespace) -> None:
     engine.load_weights(weights)
     done = pipeline.evaluate(engine, dataset, setting, cfg.DATALOADER.NUM_WORKERS, fitted)
     if done is not None:  # rank 0 has it
-        given = {**vars(args), "cr": (args.cr or "1 1 1 1 1").split(), "scope": setting.scope}
+        given = {
+            **vars(args),
+            "cr": (args.cr or " ".join("1" for _ in setting.levels)).split(),
+            "scope": setting.scope,
+        }
         describe = describer(given, cfg, engine, dataset, weights)
         report(
             describe(

@@ -17,6 +17,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.codecs import ImageCodec
+from detectron2_patch.settings.levels import LEVELS
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Engine(ABC):
     Attributes:
         name: as results have it.
         model: the detector, whose maps never leave its device.
+        levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
@@ -76,6 +78,7 @@ class Engine(ABC):
 
     name: str
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
+    levels: tuple[str, ...] = LEVELS
     pooled: tuple[str, ...] = POOLED_LEVELS
     stages = 1  # of a cascade: as many box heads, one after the other
     shape_heads: Sequence[ShapeHead] = ()

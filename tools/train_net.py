@@ -149,13 +149,14 @@ def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
     """
     from contextlib import nullcontext
 
+    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.patch import patch_pyramid
     from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    check_class_count(dataset, class_count(cfg))
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do

@@ -10,6 +10,16 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import ANY, LEVELS, check_levels
 
 
+def is_dense(cfg: CfgNode) -> bool:
+    """Whether there is one kind of head, and no RPN."""
+    return cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
+
+
+def class_count(cfg: CfgNode) -> int:
+    """How many classes the detector knows."""
+    return (cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS).NUM_CLASSES
+
+
 def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ...]:
     """The levels that the heads read, finest first.
 
@@ -21,6 +31,8 @@ def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ..
     """
     model = cfg.MODEL
     names = list(dict.fromkeys([*model.RPN.IN_FEATURES, *model.ROI_HEADS.IN_FEATURES]))
+    if is_dense(cfg):
+        names = list(model.RETINANET.IN_FEATURES)
     if given is not None:
         if len(given) != len(names):
             raise InputError(

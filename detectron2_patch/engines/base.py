@@ -15,7 +15,7 @@ from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
-from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.levels import LEVELS
 
@@ -80,6 +80,7 @@ class Engine(ABC):
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
     levels: tuple[str, ...] = LEVELS
     pooled: tuple[str, ...] = POOLED_LEVELS
+    dense = False  # one kind of head, as in RetinaNet: no proposals, no pooled boxes
     stages = 1  # of a cascade: as many box heads, one after the other
     shape_heads: Sequence[ShapeHead] = ()
 
@@ -193,6 +194,11 @@ class Engine(ABC):
     @abstractmethod
     def pyramid(self, batch) -> dict[str, Tensor]:
         """The clean maps, level to ``(N, C, H, W)``."""
+
+    def level_detections(self, batch, level: str, feature: Tensor) -> list[Detections]:
+        """Of a dense detector: what one level gives for each image, in the network's pixels, before
+        suppression, by falling score."""
+        raise NotImplementedError
 
     @abstractmethod
     def level_proposals(self, batch, level: str, feature: Tensor) -> list[Proposals]:

@@ -25,6 +25,7 @@ from torch.utils.data import SequentialSampler
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, network_size, read_image
+from detectron2_patch.engines import detectron2_dense
 from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
@@ -32,7 +33,7 @@ from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
 from detectron2_patch.rcnn.levels import level_names
-from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.rcnn.structures import Detections, Proposals
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -147,6 +148,12 @@ class Detectron2Engine(Engine):
 
     def _read_limits(self) -> None:
         """What the selection goes by, as the model itself has it."""
+        if self.dense:
+            self.num_classes, self.post_nms_topk = self.model.num_classes, 0
+            self.score_threshold = self.model.test_score_thresh
+            self.nms_threshold = self.model.test_nms_thresh
+            self.detections_per_image = self.model.max_detections_per_image
+            return
         rpn = getattr(self.model, "proposal_generator", None)
         heads = getattr(self.model, "roi_heads", None)
         predictor = getattr(heads, "box_predictor", None)
@@ -250,7 +257,17 @@ class Detectron2Engine(Engine):
         return [Proposals(one.proposal_boxes.tensor, one.objectness_logits) for one in found]
 
     @property
+    def dense(self) -> bool:  # type: ignore[override]
+        return detectron2_dense.is_dense(self.model)
+
+    def level_detections(self, batch: ImageList, level: str, feature: Tensor) -> list[Detections]:
+        index = list(self.model.head_in_features).index(self.names[level])
+        return detectron2_dense.level_detections(self.model, index, feature, batch.image_sizes)
+
+    @property
     def pooled(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.dense:
+            return ()
         return self._called(getattr(self.model.roi_heads, "box_in_features", ()))
 
     def _called(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -263,7 +280,7 @@ class Detectron2Engine(Engine):
 
     @property
     def stages(self) -> int:  # type: ignore[override]
-        return getattr(self.model.roi_heads, "num_cascade_stages", 1)
+        return getattr(getattr(self.model, "roi_heads", None), "num_cascade_stages", 1)
 
     @torch.inference_mode()
     def score(
@@ -282,7 +299,7 @@ class Detectron2Engine(Engine):
 
     @property
     def shape_heads(self) -> list[ShapeHead]:  # type: ignore[override]
-        heads = self.model.roi_heads
+        heads = getattr(self.model, "roi_heads", None)
         parts = ((SEGM, "mask"), (KEYPOINTS, "keypoint"))
         return [
             PooledHead(task, heads, part, self._called(getattr(heads, f"{part}_in_features")))

@@ -30,8 +30,8 @@ def _is_registered(name: Any) -> bool:
 Refusals = dict[str, tuple[Callable[[Any], bool], str]]
 REFUSALS: Refusals = {
     "MODEL.META_ARCHITECTURE": (
-        lambda v: v == "GeneralizedRCNN" or _is_registered(v),
-        f"{_NEEDS} (not RetinaNet, an RPN alone, or a panoptic or semantic model)",
+        lambda v: v in ("GeneralizedRCNN", RETINANET) or _is_registered(v),
+        f"{_NEEDS}, or a RetinaNet (not an RPN alone, or a panoptic or semantic model)",
     ),
     "MODEL.LOAD_PROPOSALS": (
         lambda v: not v,
@@ -62,6 +62,10 @@ TRAINING_REFUSALS: Refusals = {
 }
 
 
+RETINANET = "RetinaNet"
+_OF_AN_RCNN = ("MODEL.LOAD_PROPOSALS", "MODEL.PROPOSAL_GENERATOR.NAME", "MODEL.RPN.IN_FEATURES")
+
+
 def check_supported(cfg: CfgNode, training: bool) -> None:
     """Refuse by name what the patch can't work on, and what would be ignored in silence.
 
@@ -71,6 +75,8 @@ def check_supported(cfg: CfgNode, training: bool) -> None:
     values = dict(key_values(cfg))
     for key, (accepts, reason) in {**REFUSALS, **(TRAINING_REFUSALS if training else {})}.items():
         value = values[key]
+        if key in _OF_AN_RCNN and values["MODEL.META_ARCHITECTURE"] == RETINANET:
+            continue
         if not accepts(value):
             raise one_line(f"{key} is {shorten(repr(value))}: {reason}")
 

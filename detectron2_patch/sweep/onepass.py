@@ -28,9 +28,11 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import Fitted, check_fitted
 from detectron2_patch.codec.transmission import Channel, sent_elements
+from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.boxes import clip, to_image
 from detectron2_patch.rcnn.roi_heads import candidates
 from detectron2_patch.settings.codecs import Codec, ImageCodec
+from detectron2_patch.settings.setting import RPN
 from detectron2_patch.settings.treatments import CLEAN, Treatment, sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import Plan
@@ -126,12 +128,18 @@ class OnePass:
         self.choice_of = self.choices[plan.merge_of]  # (S, L)
         # a clean map that settings of scope rpn alone need is read by no RPN
         self.read_by_rpn = {self.lists[index] for index in np.unique(self.choices)}
-        most = max(len(plan.treatments[level]) for level in plan.pooled)
+        if engine.dense and any(setting.scope == RPN for setting in plan.settings):
+            raise InputError(
+                "scope rpn: the detector has no RPN, and all its heads read the same maps; give "
+                "scope pyramid"
+            )
+        most = max((len(plan.treatments[level]) for level in plan.pooled), default=1)
         self.columns = self._columns(engine.pooled)
         # (Q, most, W): the settings whose heads read treatment t of level q
-        self.readers = np.stack(
-            [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(plan.pooled))]
-        )
+        readers = []
+        for column in plan.box.T:
+            readers.append(pack(column == np.arange(most)[:, None]))
+        self.readers = np.stack(readers) if readers else np.zeros((0, most, 1), dtype=np.uint64)
         self.read_by_heads = {
             (plan.pooled[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
         }
@@ -178,11 +186,11 @@ class OnePass:
                 if (level, treatment) not in self.sources:
                     del channel.maps[level, treatment]
             with self.timed("rpn"):
-                proposals.append(
-                    self.engine.level_proposals(batch, level, treated)
-                    if (level, t) in self.read_by_rpn
-                    else None
-                )
+                head = self.engine.level_proposals
+                if self.engine.dense:
+                    head = self.engine.level_detections
+                read = (level, t) in self.read_by_rpn
+                proposals.append(head(batch, level, treated) if read else None)
             if (level, t) in self.read_by_heads:
                 maps[level, t] = treated
         del channel.maps
@@ -210,6 +218,9 @@ class OnePass:
         return found
 
     def _image(self, number: int, maps: dict, proposals: list, network_size, image_size):
+        if self.engine.dense:
+            with self.timed("suppress"):
+                return self._select(self._dense(proposals), network_size, image_size)[0]
         with self.timed("merge"):
             proposed = self._gather(proposals)
             prefixes = prefix_lengths(
@@ -230,6 +241,21 @@ class OnePass:
                 head, number, maps, detected, boxes, network_size, image_size
             )
         return detected
+
+    def _dense(self, found: list) -> _Candidates:
+        """What the levels give under each treatment; a setting has that of its own treatments."""
+        counts = [0 if one is None else len(one) for one in found]
+        list_of = np.repeat(np.arange(len(found)), counts)
+        settings = np.zeros((len(found), len(self.choice_of)), dtype=bool)
+        for column in self.choice_of.T:
+            settings[column, np.arange(len(column))] = True
+        members = pack(settings)
+        boxes, scores, classes = (
+            torch.cat([getattr(one, name) for one in found if one is not None]).cpu().numpy()
+            for name in ("boxes", "scores", "classes")
+        )
+        order = np.arange(len(list_of))
+        return _Candidates(order, classes, boxes, scores, lambda chosen: members[list_of[chosen]])
 
     def _gather(self, proposals: list) -> _Proposed:
         """All lists of one image, each no longer than a merge can use."""

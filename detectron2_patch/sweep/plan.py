@@ -59,5 +59,7 @@ def make_plan(settings: Sequence[Setting], pooled: Sequence[str] = POOLED_LEVELS
         if level in pooled:
             box[level] = np.where(honest, rpn[-1], number.get(CLEAN, -1))
     merges, merge_of = np.unique(np.stack(rpn, axis=1), axis=0, return_inverse=True)
-    of_pooled = np.stack([box[level] for level in pooled], axis=1)
+    of_pooled = np.zeros((len(settings), len(pooled)), dtype=np.int64)
+    for column, level in enumerate(pooled):
+        of_pooled[:, column] = box[level]
     return Plan(tuple(settings), treatments, merges, merge_of.reshape(-1), tuple(pooled), of_pooled)

@@ -29,8 +29,8 @@ from detectron2_patch.codec.transmission import (
     whole_codec,
 )
 from detectron2_patch.errors import InputError
+from detectron2_patch.rcnn.levels import level_names
 from detectron2_patch.settings.codecs import LevelCodec
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 from detectron2_patch.settings.treatments import Sent, Treatment
 from detectron2_patch.settings.words import SCOPE
@@ -42,11 +42,15 @@ class Patch:
 
     setting: Setting
     fitted: Fitted | None = None
+    names: Mapping[str, str] = field(default_factory=dict)  # of each level, the model's own
     calls: int = 0
     traffic: Traffic = field(default_factory=Traffic)
 
     def __post_init__(self) -> None:
         self.treatments = self.setting.by_level()
+        self.levels = self.setting.levels
+        self.names = self.names or {level: level for level in self.levels}
+        self.traffic = Traffic.of(self.levels)
         self.whole = whole_codec(self.treatments)
         self.coded = self.whole is not None or any(
             isinstance(one, LevelCodec) or (isinstance(one, Sent) and one.bits > 0)
@@ -65,38 +69,43 @@ class Patch:
                 "a patched model can't be traced: the trace would keep this image's sizes; trace "
                 "the model without the patch, or run it as it is"
             )
-        missing = [level for level in LEVELS if level not in features]
+        missing = [name for name in self.names.values() if name not in features]
         if missing:
             raise InputError(
                 f"the model's backbone gives {', '.join(features)} and lacks {', '.join(missing)};"
-                " a detector with FPN levels p2 to p6 is needed"
+                f" a detector with FPN levels {self.levels[0]} to {self.levels[-1]} is needed"
             )
         self.calls += 1
-        clean, features = features, {k: _single(features[k]) for k in LEVELS}  # what codecs take
+        clean = features
+        features = {k: _single(clean[name]) for k, name in self.names.items()}  # what codecs take
         if self.coded and self.setting.scope == PYRAMID:
             received, nbytes = self._over_the_wire(features)
         else:
             channel = Channel(features, self.fitted, counted=())
-            received = {level: channel.map(level, self.treatments[level]) for level in LEVELS}
+            received = {level: channel.map(level, self.treatments[level]) for level in self.levels}
             nbytes = bytes_by_part(self.treatments, channel.nbytes)
         self.traffic.add(features, self.treatments, nbytes)
-        return {**clean, **{level: received[level].to(clean[level].dtype) for level in LEVELS}}
+        changed = {n: received[k].to(clean[n].dtype) for k, n in self.names.items()}
+        return {**clean, **changed}
 
     def _over_the_wire(
         self, features: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
         """Real bytes, image by image: what the heads read is what was decoded from them."""
-        size, device = network_size(features), features["p2"].device
+        first = features[self.levels[0]]
+        size, device = network_size(features), first.device
         received = []
-        nbytes = {WHOLE: 0} if self.whole else dict.fromkeys(LEVELS, 0)
-        for number in range(len(features["p2"])):
-            maps = {level: features[level][number] for level in LEVELS}
-            data = send_pyramid(maps, self.treatments, size, self.fitted)
+        nbytes = {WHOLE: 0} if self.whole else dict.fromkeys(self.levels, 0)
+        for number in range(len(first)):
+            maps = {level: features[level][number] for level in self.levels}
+            data = send_pyramid(maps, self.treatments, size, self.fitted, self.levels)
             streams = {WHOLE: data} if self.whole else unpack(data).streams
             for part, stream in streams.items():
                 nbytes[part] += len(stream)
-            received.append(receive_pyramid(data, self.treatments, self.fitted, device))
-        return {level: torch.stack([one[level] for one in received]) for level in LEVELS}, nbytes
+            received.append(
+                receive_pyramid(data, self.treatments, self.fitted, device, levels=self.levels)
+            )
+        return {k: torch.stack([one[k] for one in received]) for k in self.levels}, nbytes
 
 
 def _single(feature: Tensor) -> Tensor:
@@ -144,25 +153,20 @@ def patch_pyramid(
         RuntimeError: the block ended and the patched part had not run once (``must_run``).
     """
     fitted = open_fitted(fitted)
-    patch = Patch(_of_maps(Setting.given(setting, scope, fitted)), fitted)
     if not hasattr(model, "backbone") and isinstance(getattr(model, "model", None), nn.Module):
         model = model.model
     _check_eager(model)
-    for part in ("backbone", "proposal_generator"):
-        if not isinstance(getattr(model, part, None), nn.Module):
-            raise InputError(
-                f"{type(model).__name__} has no {part}; a detector with an RPN and FPN is needed"
-            )
-    read = tuple(getattr(model.proposal_generator, "in_features", LEVELS))
-    if others := [level for level in read if level not in LEVELS]:
-        raise InputError(
-            f"the RPN reads {', '.join(map(str, read))}, and {', '.join(map(str, others))} would "
-            "stay as it is, uncounted; a detector with FPN levels p2 to p6 is needed"
-        )
+    names = level_names(model)
+    patch = Patch(_of_maps(Setting.given(setting, scope, fitted, tuple(names))), fitted, names)
     check_fitted(patch.setting, fitted, model)
     if is_untrained(model):
         warnings.warn(f"{UNTRAINED}; load a checkpoint first", stacklevel=3)
     rpn = patch.setting.scope == RPN
+    if rpn and not isinstance(getattr(model, "proposal_generator", None), nn.Module):
+        raise InputError(
+            f"scope rpn: {type(model).__name__} has no RPN, and all its heads read the same maps; "
+            "give scope pyramid"
+        )
     handle = _hook_rpn(model, patch) if rpn else _hook_backbone(model, patch)
     try:
         yield patch

@@ -148,25 +148,25 @@ def evaluate(
     dataset = _open(dataset)
     check_class_count(dataset, engine.num_classes)
     fitted = open_fitted(fitted)
-    setting = Setting.given(setting, fitted=fitted)
+    setting = Setting.given(setting, fitted=fitted, levels=engine.levels)
     if setting.uses_fit and fitted is not None:
         fitted.check_images([dataset.image_path(image) for image in dataset.images])
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}
     recoder = None if setting.image is None else Recoder(setting.image)
-    of_maps = Setting(scope=setting.scope) if recoder else setting
+    of_maps = Setting.of({}, setting.scope, levels=engine.levels) if recoder else setting
     with patch_pyramid(engine.model, of_maps, fitted=fitted) as patch:
         mine = detect_dataset(engine, dataset, workers, recoder)
     counted = patch.traffic
     if recoder is not None:  # the maps are made by the receiver
-        counted = Traffic(counted.images, counted.full)
+        counted = Traffic.of(engine.levels, counted.images, counted.full)
         counted.add_bytes({IMAGE: recoder.nbytes})
     parts = distributed.gather((mine, counted))
     if parts is None:
         return None
     detections = [one for part, _ in parts for one in part]
-    traffic = Traffic()
+    traffic = Traffic.of(engine.levels)
     for _, other in parts:
         traffic.merge(other)
     results = {task: one.evaluate(detections) for task, one in evaluators.items()}

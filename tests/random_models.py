@@ -37,3 +37,52 @@ def liven(model):
             parameter.data *= 0.2
         if name.endswith("cls_score.weight"):  # else the background has all boxes
             parameter.data *= 0.3
+
+
+RETINA_BACKBONE = [
+    "MODEL.BACKBONE.NAME",
+    "build_retinanet_resnet_fpn_backbone",
+    "MODEL.RESNETS.OUT_FEATURES",
+    "['res3', 'res4', 'res5']",
+    "MODEL.FPN.IN_FEATURES",
+    "['res3', 'res4', 'res5']",
+]
+
+
+def reading(levels, pooled, backbone=()):
+    """Overrides under which the RPN reads ``levels`` and the box head pools from ``pooled``."""
+    sizes = [[8 * 2 ** int(level[-1])] for level in levels if level[-1].isdigit()]
+    return [
+        *backbone,
+        "MODEL.RPN.IN_FEATURES",
+        list(levels),
+        "MODEL.ROI_HEADS.IN_FEATURES",
+        list(pooled),
+        "MODEL.ANCHOR_GENERATOR.SIZES",
+        sizes or [[32]],
+    ]
+
+
+def renamed_backbone():
+    """The name of a backbone that calls its maps otherwise; registered once."""
+    from detectron2.modeling import BACKBONE_REGISTRY
+    from detectron2.modeling.backbone import Backbone
+    from detectron2.modeling.backbone.fpn import build_resnet_fpn_backbone
+
+    class Renamed(Backbone):
+        def __init__(self, cfg, input_shape):
+            super().__init__()
+            self.inner = build_resnet_fpn_backbone(cfg, input_shape)
+
+        def forward(self, x):
+            return {f"map_{name}": value for name, value in self.inner(x).items()}
+
+        def output_shape(self):
+            return {f"map_{name}": shape for name, shape in self.inner.output_shape().items()}
+
+        size_divisibility = 32
+
+    name = "build_renamed_backbone"
+    if name not in BACKBONE_REGISTRY:
+        BACKBONE_REGISTRY._do_register(name, Renamed)
+    return name

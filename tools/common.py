@@ -125,14 +125,40 @@ def read_setting(args: argparse.Namespace, fitted):
     }
     arguments = arguments_of(given)
     rank_of = None if fitted is None else fitted.rank_of
-    treatments = parse_setting(**arguments, rank_of=rank_of)  # type: ignore[arg-type]
+    levels = find_levels(args)
+    treatments = parse_setting(**arguments, rank_of=rank_of, levels=levels)  # type: ignore[arg-type]
     need_fitted(treatments.values(), fitted)
     together = "image" in arguments or "pyramid" in arguments
-    scope = args.scope or (PYRAMID if together else RPN)
-    setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256)
+    scope = args.scope or (PYRAMID if together or has_no_rpn(args) else RPN)
+    setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256, levels)
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     return setting
+
+
+def has_no_rpn(args: argparse.Namespace) -> bool:
+    """Whether the detector has one kind of head, so that scope ``pyramid`` is all there is."""
+    from detectron2_patch.config.levels import is_dense
+
+    return is_dense(_read_config(args))
+
+
+def _read_config(args: argparse.Namespace):
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.engines.imports import import_modules
+    from detectron2_patch.engines.zoo import find_config
+
+    import_modules(getattr(args, "imports", ()))
+    file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
+    return load_cfg(file, args.opts)
+
+
+def find_levels(args: argparse.Namespace) -> tuple[str, ...]:
+    """The levels of the detector that the flags ask for, before it is built."""
+    from detectron2_patch.config.levels import levels_of
+
+    given = getattr(args, "levels", None)
+    return levels_of(_read_config(args), given and given.split())
 
 
 def open_fitted(args: argparse.Namespace):
@@ -195,6 +221,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="a module of yours that registers parts with detectron2; its add_config(cfg), or "
         "add_…_config, adds keys; may be given again",
+    )
+    add(
+        "--levels",
+        metavar="LEVELS",
+        help="what the levels are that the heads read, in one word with spaces such as 'p2 p3 p4', "
+        "where their names don't tell",
     )
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add(
@@ -414,13 +446,14 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
     import torch
 
+    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.engines.choice import build_engine
 
     name, cfg, device = open_config(args, training)
     dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    check_class_count(dataset, class_count(cfg))
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)  # the initial weights of a training
     return cfg, build_engine(name, cfg, device), dataset

@@ -8,7 +8,15 @@ import logging
 import sys
 from pathlib import Path
 
-from common import add_model_flags, add_overrides, find_weights, parse_args, prepare_model, told
+from common import (
+    add_model_flags,
+    add_overrides,
+    find_levels,
+    find_weights,
+    parse_args,
+    prepare_model,
+    told,
+)
 
 from detectron2_patch.errors import InputError
 
@@ -74,9 +82,10 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.results.file import check_folder
     from detectron2_patch.settings.parsing import parse_send
 
-    sends = (
-        None if args.send is None else [parse_send(words.split()) for words in args.send.split(",")]
-    )
+    levels = find_levels(args)
+    sends = None
+    if args.send is not None:
+        sends = [parse_send(words.split(), levels=levels) for words in args.send.split(",")]
     check_folder(Path(args.output).absolute().parent)
     cfg, engine, test = prepare_model(args)
     train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")

@@ -20,6 +20,7 @@ from dataclasses import replace
 from common import (
     GOES_ON,
     add_common_flags,
+    find_levels,
     need_fitted,
     open_fitted,
     parse_args,
@@ -150,23 +151,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def candidates(args: argparse.Namespace, fitted) -> dict:
-    """What may be sent of each of P2 to P5, or nothing."""
+    """What may be sent of each level, or nothing."""
     from detectron2_patch.settings.grids import Base, parse_list, read_list
-    from detectron2_patch.settings.levels import LEVELS
+    from detectron2_patch.settings.levels import wire_levels
     from detectron2_patch.settings.treatments import is_sent
 
-    base = Base(rank_of=None if fitted is None else fitted.rank_of)
+    levels = find_levels(args)
+    base = Base(rank_of=None if fitted is None else fitted.rank_of, levels=levels)
     if args.candidates is not None:
         settings = read_list(args.candidates, base)
     else:
-        settings = parse_list(default_candidates(fitted), base)
+        settings = parse_list(default_candidates(fitted, levels[0]), base)
     return {
         level: [None, *(one[i] for one in settings if is_sent(one[i]))]
-        for i, level in enumerate(LEVELS[:4])
+        for i, level in enumerate(levels)
+        if level in wire_levels(levels)
     }
 
 
-def default_candidates(fitted) -> list[str]:
+def default_candidates(fitted, level: str = "p2") -> list[str]:
     """Few bits of the channels; where there are principal directions, more bits of few of them."""
     if fitted is None:
         return [
@@ -174,7 +177,7 @@ def default_candidates(fitted) -> list[str]:
             for kind in ("level", "channel")
             for bits in (2, 3, 4, 5)
         ]
-    channels = fitted.channels("p2")
+    channels = fitted.channels(level)
     ranks = sorted({max(1, channels // part) for part in (8, 4, 2)})
     return [
         *(f"--bits {bits} --range fitted-channel" for bits in (1, 2, 3)),
@@ -194,10 +197,13 @@ def evaluate(args: argparse.Namespace) -> None:
 
     fitted = open_fitted(args)
     default = "nearest" if fitted is None else "fit"
-    restore = restore_with((args.restore or default).split())
+    levels = find_levels(args)
+    restore = restore_with((args.restore or default).split(), levels)
     space = Space(candidates(args, fitted), restore, args.by)
     sha = "" if fitted is None else fitted.sha256
-    settings = with_scopes([plain([1] * 5), *space.alone(), *space.alike()], ["pyramid"], sha)
+    settings = with_scopes(
+        [plain([1] * len(levels)), *space.alone(), *space.alike()], ["pyramid"], sha, levels
+    )
     need_fitted((one for s in settings for one in s.treatments), fitted)
     task = open_sweep(args, settings, fitted)
     check_folder_is_of(task)
@@ -226,11 +232,11 @@ def evaluate(args: argparse.Namespace) -> None:
         whole = clean["results"]["bbox"][args.metric]
         limit = args.max_drop if args.max_drop is not None else 100 * args.max_drop_ap / whole
         tried = space.together(points) if number == 0 else []
-        settings = with_scopes(tried + space.around(points, limit), ["pyramid"], sha)
+        settings = with_scopes(tried + space.around(points, limit), ["pyramid"], sha, levels)
         if not settings:
             break
     if args.bootstrap is not None and best is not None:
-        sweep([Setting(), best.setting], args.bootstrap)
+        sweep([Setting.of({}, levels=levels), best.setting], args.bootstrap)
 
 
 def check_folder_is_of(task) -> None:

@@ -15,6 +15,7 @@ from common import (
     add_common_flags,
     add_overrides,
     add_setting_flags,
+    find_levels,
     need_fitted,
     open_fitted,
     parse_args,
@@ -23,7 +24,7 @@ from common import (
 from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS, SCOPES, parse_ratio
+from detectron2_patch.settings.levels import SCOPES, parse_ratio
 from detectron2_patch.settings.registry import PYRAMID_FLAGS
 
 EPILOG = """\
@@ -41,9 +42,10 @@ examples:
   sweep.py --cr-list settings.txt --config-file FILE MODEL.WEIGHTS FILE
 A sweep that was stopped goes on with the same command.
 """
+GRIDS = ("p2", "p3", "p4", "p5", "p6", "p7")  # levels that a detector may have
 LISTS = (
     "--grid",
-    *(f"--grid-{level}" for level in LEVELS),
+    *(f"--grid-{level}" for level in GRIDS),
     "--one-at-a-time",
     "--pairs",
     "--subsets",
@@ -66,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     choose = parser.add_argument_group("settings, each flag adding its own").add_argument
     choose("--grid", metavar="RATIO", help="every combination of these ratios on all sent levels")
-    for level in LEVELS:
+    for level in GRIDS:
         choose(
             f"--grid-{level}",
             metavar="RATIO",
@@ -144,7 +146,7 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     found = []
     values = {
         level: _ratios(given, f"--grid-{level}" if own is not None else "--grid")
-        for level in LEVELS
+        for level in base.levels
         for own in [getattr(args, f"grid_{level}")]
         for given in [args.grid if own is None else own]
         if given is not None
@@ -161,7 +163,9 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     if args.cr_list is not None:
         found += settings.read_list(args.cr_list, base)
     if args.combine is not None:
-        found += settings.combine(settings.read_list(args.combine, base), base.restore or ())
+        found += settings.combine(
+            settings.read_list(args.combine, base), base.restore or (), base.levels
+        )
     if args.image is not None:
         found += settings.codecs("--image", _words(args.image, "--image"))
     for flag in ("--pyramid", *PYRAMID_FLAGS):
@@ -174,7 +178,7 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
             "--cr-list, --combine, --image or a codec of the pyramid; see --help"
         )
     sha = "" if fitted is None else fitted.sha256
-    made = settings.with_scopes(found, _scopes(args.scope), sha)
+    made = settings.with_scopes(found, _scopes(args.scope), sha, base.levels)
     for one in {treatment for setting in made for treatment in setting.treatments}:
         getattr(one, "check", lambda: None)()
     return made
@@ -203,9 +207,14 @@ def make_base(args: argparse.Namespace, fitted):
             "give one word for all levels: nearest, finer, coarser, mix:WF,WC or fit"
         )
 
+    levels = find_levels(args)
+    for level in GRIDS:
+        if level not in levels and getattr(args, f"grid_{level}") is not None:
+            raise InputError(f"--grid-{level}: the detector's levels are {', '.join(levels)}")
+
     def five(text: str | None) -> tuple[str, ...]:
         words = (text or NONE).split()
-        return tuple(words * len(LEVELS) if len(words) == 1 else words)
+        return tuple(words * len(levels) if len(words) == 1 else words)
 
     return Base(
         *(None if text is None else tuple(text.split()) for text in (args.send, args.restore)),
@@ -213,6 +222,7 @@ def make_base(args: argparse.Namespace, fitted):
         bits=five(args.bits),
         ranges=five(args.range),
         rank_of=None if fitted is None else fitted.rank_of,
+        levels=levels,
     )
 
 

@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--cr",
         metavar="RATIO",
-        help="linear compress ratio of P2 … P6: five numbers >= 1 or 'max' (1x1); of six, the "
-        "first is 1 and names no level",
+        help="linear compress ratio of each level, P2 … P6 of most detectors: five numbers >= 1 or "
+        "'max' (1x1); of six, the first is 1 and names no level",
     )
     add(
         "--scope",
@@ -107,7 +107,11 @@ def run(args: argparse.Namespace) -> None:
     engine.load_weights(weights)
     done = pipeline.evaluate(engine, dataset, setting, cfg.DATALOADER.NUM_WORKERS, fitted)
     if done is not None:  # rank 0 has it
-        given = {**vars(args), "cr": (args.cr or "1 1 1 1 1").split(), "scope": setting.scope}
+        given = {
+            **vars(args),
+            "cr": (args.cr or " ".join("1" for _ in setting.levels)).split(),
+            "scope": setting.scope,
+        }
         describe = describer(given, cfg, engine, dataset, weights)
         report(
             describe(
@@ -145,13 +149,14 @@ def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
     """
     from contextlib import nullcontext
 
+    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.patch import patch_pyramid
     from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    check_class_count(dataset, class_count(cfg))
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do

@@ -24,8 +24,6 @@ from detectron2_patch.settings.setting import Setting
 KIND = "detectron2_patch key levels"
 PAIRS = {"APs": ("p2", "p3"), "APm": ("p4", "p5"), "APl": ("p5", "p6")}  # the origin's key levels
 COMMAND = "tools/sweep.py --grid 1 max --scope {} --bootstrap 1000"
-_COUNT = 1 << len(LEVELS)  # a combination is a number whose bit i is set where level i is lost
-_ALL = _COUNT - 1
 
 
 def key_levels(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -47,8 +45,8 @@ def key_levels(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     Raises:
         InputError: several models or datasets, or a combination is missing.
     """
-    found = _combinations(results)
-    scopes = {scope: _complete(found, scope) for scope in _scopes(found)}
+    levels, found = _combinations(results)
+    scopes = {scope: _complete(found, scope, levels) for scope in _scopes(found)}
     some = next(iter(scopes.values()))
     analysis: dict[str, Any] = {
         "kind": KIND,
@@ -60,7 +58,7 @@ def key_levels(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "key": {},
     }
     for scope, chosen in scopes.items():
-        sizes = {size: _analyse(chosen, size) for size in SIZES}
+        sizes = {size: _analyse(chosen, size, levels) for size in SIZES}
         for part in ("scopes", "all", "pairs", "key"):
             analysis[part][scope] = {size: one[part] for size, one in sizes.items()}
     return analysis
@@ -78,35 +76,40 @@ def shapley_weights(level: int, count: int = len(LEVELS)) -> np.ndarray:
     return weights
 
 
-def _analyse(chosen: Sequence[Mapping[str, Any]], size: str) -> dict[str, Any]:
-    """Of the 32 results of one scope."""
+def _analyse(
+    chosen: Sequence[Mapping[str, Any]], size: str, levels: Sequence[str]
+) -> dict[str, Any]:
+    """Of the results of one scope: a combination is a number whose bit i is set where level i is
+    lost."""
     percent = samples(chosen, size)
-    lost = percent[0] - percent  # (32, 1 + B)
-    shapley = {level: shapley_weights(i) @ lost for i, level in enumerate(LEVELS)}
+    lost = percent[0] - percent  # (combinations, 1 + B)
+    every = len(lost) - 1
+    weights = [shapley_weights(i, len(levels)) for i in range(len(levels))]
+    shapley = {level: one @ lost for level, one in zip(levels, weights)}
     return {
         "scopes": {
             level: {
                 "alone": _loss(lost[1 << i]),
-                "with_others": _loss(lost[_ALL] - lost[_ALL ^ 1 << i]),
+                "with_others": _loss(lost[every] - lost[every ^ 1 << i]),
                 "shapley": _loss(shapley[level]),
             }
-            for i, level in enumerate(LEVELS)
+            for i, level in enumerate(levels)
         },
-        "all": _loss(lost[_ALL]),
+        "all": _loss(lost[every]),
         "pairs": {
-            f"{one}+{other}": _loss(lost[_number((one, other))])
-            for one, other in combinations(LEVELS, 2)
+            f"{one}+{other}": _loss(lost[_number((one, other), levels)])
+            for one, other in combinations(levels, 2)
         },
         "key": [
             level
             for level, values in shapley.items()
-            if _above_zero(values - lost[_ALL] / len(LEVELS))
+            if _above_zero(values - lost[every] / len(levels))
         ],
     }
 
 
-def _number(levels: Iterable[str]) -> int:
-    return sum(1 << LEVELS.index(level) for level in levels)
+def _number(lost: Iterable[str], levels: Sequence[str]) -> int:
+    return sum(1 << levels.index(level) for level in lost)
 
 
 def _loss(values: np.ndarray) -> dict[str, float | None]:
@@ -119,13 +122,16 @@ def _above_zero(values: np.ndarray) -> bool:
     return value is not None and (value if low is None else low) > 0
 
 
-def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """Scope and combination to its result, of the one model and dataset.
+def _combinations(
+    results: Iterable[Mapping[str, Any]],
+) -> tuple[tuple[str, ...], dict[tuple[str, int], Mapping[str, Any]]]:
+    """The detector's levels, and scope and combination to its result, of the one model and dataset.
 
     Of the same evaluation twice, the one with more replicates counts.
     """
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     models = []
+    levels: tuple[str, ...] = LEVELS
     for result in results:
         setting = Setting.from_json(result["setting"])
         # the origin's files say nothing of their dataset
@@ -134,12 +140,13 @@ def _combinations(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int],
         if not set(setting.ratios) <= {1.0, math.inf}:
             continue
         models.append(result)
-        lost = [level for level, ratio in zip(LEVELS, setting.ratios) if ratio != 1]
-        key = setting.scope, _number(lost)
+        levels = setting.levels
+        lost = [level for level, ratio in zip(levels, setting.ratios) if ratio != 1]
+        key = setting.scope, _number(lost, levels)
         if key not in found or _replicates(result) > _replicates(found[key]):
             found[key] = result
     check_one_model(models)
-    return found
+    return levels, found
 
 
 def _replicates(result: Mapping[str, Any]) -> int:
@@ -147,7 +154,7 @@ def _replicates(result: Mapping[str, Any]) -> int:
 
 
 def _scopes(found: Mapping[tuple[str, int], Any]) -> list[str]:
-    scopes = [scope for scope in SCOPES if any((scope, one) in found for one in range(1, _COUNT))]
+    scopes = [scope for scope in SCOPES if any(s == scope and one for s, one in found)]
     if not scopes:
         raise InputError(
             "no result with levels at max; make them with " + COMMAND.format(" ".join(SCOPES))
@@ -156,17 +163,18 @@ def _scopes(found: Mapping[tuple[str, int], Any]) -> list[str]:
 
 
 def _complete(
-    found: Mapping[tuple[str, int], Mapping[str, Any]], scope: str
+    found: Mapping[tuple[str, int], Mapping[str, Any]], scope: str, levels: Sequence[str]
 ) -> list[Mapping[str, Any]]:
-    """The 32 results of a scope; the clean pyramid gives one answer in both."""
+    """The results of a scope, 32 of five levels; the clean pyramid gives one answer in both."""
+    count = 1 << len(levels)
     clean = [found[s, 0] for s in (scope, *SCOPES) if (s, 0) in found]
     chosen = [max(clean, key=_replicates) if clean else None]
-    chosen += [found.get((scope, one)) for one in range(1, _COUNT)]
+    chosen += [found.get((scope, one)) for one in range(1, count)]
     missing = [one for one, result in enumerate(chosen) if result is None]
     if missing:
-        ratios = " ".join(MAX if missing[0] >> i & 1 else "1" for i in range(len(LEVELS)))
+        ratios = " ".join(MAX if missing[0] >> i & 1 else "1" for i in range(len(levels)))
         raise InputError(
-            f"scope {scope} lacks {len(missing)} of {_COUNT} combinations, such as "
+            f"scope {scope} lacks {len(missing)} of {count} combinations, such as "
             f"--cr {ratios}; make them with {COMMAND.format(scope)}"
         )
     return [result for result in chosen if result is not None]

@@ -66,26 +66,29 @@ def _image_sides(engine, setting: Setting, path: Path, fitted) -> tuple[Side, Si
 
 
 def _map_sides(engine, setting: Setting, path: Path, fitted) -> tuple[Side, Side]:
-    image, model, treatments = engine.read(path), engine.model, setting.by_level()
+    image, treatments, levels = engine.read(path), setting.by_level(), setting.levels
     area = image.image_size[0] * image.image_size[1]
-    batch = engine.batch([image])
-    size = tuple(batch.tensor.shape[-2:])
+    padded = tuple(engine.batch([image]).tensor.shape[-2:])
 
-    def send() -> bytes:
-        maps = model.backbone(engine.batch([image]).tensor)
-        return send_pyramid({k: x[0] for k, x in maps.items()}, treatments, size, fitted)
+    def make() -> dict:
+        return {level: maps[0] for level, maps in engine.pyramid(engine.batch([image])).items()}
 
-    def receive():
-        maps = {k: x[None] for k, x in receive_pyramid(data, treatments, fitted).items()}
-        proposals, _ = model.proposal_generator(batch, maps)
-        return model.roi_heads(batch, maps, proposals)
+    def encode(maps) -> bytes:
+        return send_pyramid(maps, treatments, padded, fitted, levels)
 
-    data, sender = measure(send, area, 1)
-    _, receiver = measure(receive, area, 1)
-    maps = {k: x[0] for k, x in model.backbone(batch.tensor).items()}
-    encoding = milliseconds(lambda: send_pyramid(maps, treatments, size, fitted), 1)
-    decoding = milliseconds(lambda: receive_pyramid(data, treatments, fitted), 1)
-    return (sender, encoding), (receiver, decoding)
+    def decode() -> dict:
+        return receive_pyramid(data, treatments, fitted, engine.model.device, levels=levels)
+
+    def detect():
+        return engine.detect_received(decode(), image.tensor.shape[-2:], image.image_size)
+
+    data, sender = measure(lambda: encode(make()), area, 1)
+    _, receiver = measure(detect, area, 1)
+    maps = make()
+    return (
+        (sender, milliseconds(lambda: encode(maps), 1)),
+        (receiver, milliseconds(decode, 1)),
+    )
 
 
 def machine() -> dict[str, Any]:

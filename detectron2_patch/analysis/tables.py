@@ -15,6 +15,7 @@ from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.evaluation.intervals import drop_interval
 from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
 from detectron2_patch.settings.labels import label_of
+from detectron2_patch.settings.levels import span, wire_levels
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 
 
@@ -37,7 +38,8 @@ def format_sent(result: Mapping[str, Any]) -> str:
     return (
         f"sent: {cost / result['dataset']['image_count']:,.0f} bytes an image, "
         f"{_rate(bits_per_pixel(result))} bits per pixel, "
-        f"{smaller or math.nan:,.1f} times fewer than P2 to P5 in fp32"
+        f"{smaller or math.nan:,.1f} times fewer than "
+        f"{span(wire_levels(tuple(result['setting']['cr'])))} in fp32"
     )
 
 

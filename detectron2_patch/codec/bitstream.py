@@ -32,17 +32,17 @@ from detectron2_patch.codec.quantise import (
 from detectron2_patch.codec.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import Codec
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS
 from detectron2_patch.settings.treatments import RANGES
 
 MAGIC = b"\xd2\x01"  # the second byte is the version
 PACK_MAGIC = b"\xd2P\x01"
+LEVELS_MAGIC = b"\xd2L\x01"  # a pyramid of other levels than P2 to P6, which it names
 CODEC_MAGIC = b"\xd2C"  # a level's bytes by another codec
 WHOLE_MAGIC = b"\xd2W"  # several levels' bytes by one codec
 KINDS = RANGES
 MAX_ELEMENTS = 2**26  # of a level: twice those of P2 of a 1333x1333 image, 256 channels
-_PACK = struct.Struct("<3sHH5I")
-HEADER_BYTES = _PACK.size + 4  # what ``pack`` adds to the streams, however many
+HEADER_BYTES = 31  # of P2 to P6: what ``pack`` adds to the streams, however many
 DAMAGED = "the stream is damaged, or not one of this program, or of another setting"
 
 
@@ -228,18 +228,36 @@ class Packed:
     streams: dict[str, bytes]
 
 
-def pack(streams: Mapping[str, bytes], size: tuple[int, int]) -> bytes:
-    """Several levels' streams and the network's input size in one: ``HEADER_BYTES`` more than
-    the streams themselves.
+def header_bytes(levels: Sequence[str] = LEVELS) -> int:
+    """What ``pack`` adds to the streams of a detector with these levels, however many are sent."""
+    return len(_head(levels)) + 4 * len(levels) + 4
+
+
+def _head(levels: Sequence[str], size: tuple[int, int] = (1, 1)) -> bytes:
+    """Which pyramid it is: of P2 to P6 goes without saying."""
+    if tuple(levels) == LEVELS:
+        return PACK_MAGIC + struct.pack("<HH", *size)
+    return LEVELS_MAGIC + struct.pack("<HHBB", *size, int(levels[0][1:]), len(levels))
+
+
+def pack(
+    streams: Mapping[str, bytes], size: tuple[int, int], levels: Sequence[str] = LEVELS
+) -> bytes:
+    """Several levels' streams and the network's input size in one: ``header_bytes(levels)`` more
+    than the streams themselves.
+
+    Args:
+        levels: all of the detector, sent or not.
 
     Raises:
         ValueError: an unknown level, an empty stream, or a side that isn't 1 to 65535.
     """
-    unknown = set(streams) - set(LEVELS)
+    unknown = set(streams) - set(levels)
     if unknown or not all(streams.values()) or not all(0 < side < 2**16 for side in size):
         raise ValueError(f"cannot pack levels {list(streams)} of a network size {size}")
-    head = _PACK.pack(PACK_MAGIC, *size, *(len(streams.get(level, b"")) for level in LEVELS))
-    return _sealed(head) + b"".join(streams[level] for level in LEVELS if level in streams)
+    lengths = [len(streams.get(level, b"")) for level in levels]
+    head = _head(levels, size) + struct.pack(f"<{len(levels)}I", *lengths)
+    return _sealed(head) + b"".join(streams[level] for level in levels if level in streams)
 
 
 def unpack(data: bytes) -> Packed:
@@ -248,22 +266,35 @@ def unpack(data: bytes) -> Packed:
     Raises:
         InputError: not what ``pack`` made, or not whole.
     """
-    head, rest = bytes(data[: _PACK.size]), bytes(data[HEADER_BYTES:])
-    if len(data) < HEADER_BYTES or _sealed(head) != data[:HEADER_BYTES] or head[:3] != PACK_MAGIC:
+    levels = _packed_levels(data)
+    end = header_bytes(levels) if levels else 0
+    head, rest = bytes(data[: end - 4]), bytes(data[end:])
+    if not levels or len(data) < end or _sealed(head) != data[:end]:
         raise InputError(
             "this is no packed pyramid of this program, or it is damaged; ask for it again"
         )
-    _, height, width, *lengths = _PACK.unpack(head)
+    height, width = struct.unpack_from("<HH", head, len(PACK_MAGIC))
+    lengths = struct.unpack(f"<{len(levels)}I", head[-4 * len(levels) :])
     if sum(lengths) != len(rest):
         raise InputError(
             f"a packed pyramid of {sum(lengths)} bytes of maps has {len(rest)}; ask for it again"
         )
     streams, at = {}, 0
-    for level, length in zip(LEVELS, lengths):
+    for level, length in zip(levels, lengths):
         if length:
             streams[level] = rest[at : at + length]
         at += length
     return Packed((height, width), streams)
+
+
+def _packed_levels(data: bytes) -> tuple[str, ...]:
+    """The levels of what ``pack`` made; none of anything else."""
+    if data[:3] == PACK_MAGIC:
+        return LEVELS
+    if data[:3] != LEVELS_MAGIC or len(data) < 9:
+        return ()
+    first, count = data[7], data[8]
+    return ANY[first - 1 : first - 1 + count] if first else ()
 
 
 def seal_codec(codec: Codec, data: bytes, context: bytes) -> bytes:

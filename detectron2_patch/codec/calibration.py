@@ -51,7 +51,7 @@ def fit(
         "engine": engine.name,
         "versions": collect_versions(str(engine.model.device), engine=engine.name),
     }
-    return Fitted(meta, fit_arrays(pyramids(), kernel, sends))
+    return Fitted(meta, fit_arrays(pyramids(), kernel, sends, engine.levels))
 
 
 def keys_apart(paths: Sequence[Path], train: CocoDataset, test: CocoDataset) -> list[str]:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import restorer_name
 from detectron2_patch.codec.restore import pad, regressors
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS, wire_levels
 
-RESTORED = LEVELS[:4]  # P6 is the subsample of P5
 # Places of a map that are drawn for the restorers' moments, by kernel: neighbours tell the same.
 _POSITIONS = {1: 4096, 3: 1024}
 _RIDGE = 1e-6  # of the mean variance: keeps a constant channel from dividing by zero
@@ -49,6 +48,7 @@ def fit(
     pyramids: Iterable[Mapping[str, Tensor]],
     kernel: int = 3,
     sends: Sequence[tuple[str, ...]] | None = None,
+    levels: Sequence[str] = LEVELS,
 ) -> dict[str, np.ndarray]:
     """The arrays of ``fitted.Fitted``.
 
@@ -58,13 +58,14 @@ def fit(
             the received ones around its place.
         sends: the subsets of levels that may be sent, for which there are to be restorers; None:
             every subset.
+        levels: the detector's, finest first.
     """
     channels: dict[str, Moments] = {}
     joint: dict[str, Moments] = {}
-    wanted = {level: _subsets(level, sends) for level in RESTORED}
+    wanted = {level: _subsets(level, sends, levels) for level in wire_levels(levels)}
     generator = torch.Generator().manual_seed(0)
     for pyramid in pyramids:
-        for level in LEVELS:
+        for level in levels:
             _add(channels, level, pyramid[level].movedim(1, -1).flatten(0, -2))
         for level, subsets in wanted.items():
             if subsets:
@@ -142,12 +143,14 @@ def _restorers(
     return found
 
 
-def _subsets(level: str, sends: Sequence[tuple[str, ...]] | None) -> list[tuple[str, ...]]:
+def _subsets(
+    level: str, sends: Sequence[tuple[str, ...]] | None, levels: Sequence[str]
+) -> list[tuple[str, ...]]:
     """The subsets that are sent where ``level`` isn't."""
     if sends is None:
-        sends = [one for n in range(1, len(LEVELS)) for one in combinations(LEVELS, n)]
+        sends = [one for n in range(1, len(levels)) for one in combinations(levels, n)]
     return [one for one in sends if level not in one]
 
 
 def _union(subsets: Sequence[tuple[str, ...]]) -> list[str]:
-    return [level for level in LEVELS if any(level in subset for subset in subsets)]
+    return [level for level in ANY if any(level in subset for subset in subsets)]

@@ -4,13 +4,13 @@ weigh."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from detectron2_patch.codec.bitstream import HEADER_BYTES
+from detectron2_patch.codec.bitstream import header_bytes
 from detectron2_patch.codec.transmission import (
     IMAGE,
     WHOLE,
@@ -27,8 +27,8 @@ from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import FLOAT_BITS, Sent, Treatment, is_sent
 
 
-def _zeros() -> dict[str, int]:
-    return dict.fromkeys(LEVELS, 0)
+def _zeros(levels: Sequence[str] = LEVELS) -> dict[str, int]:
+    return dict.fromkeys(levels, 0)
 
 
 @dataclass
@@ -43,6 +43,11 @@ class Traffic:
     bits: dict[str, int] = field(default_factory=_zeros)
     nbytes: dict[str, int] = field(default_factory=_zeros)
 
+    @classmethod
+    def of(cls, levels: Sequence[str], images: int = 0, full: Mapping[str, int] = {}) -> Traffic:
+        """Nothing sent yet of these levels."""
+        return cls(images, _zeros(levels) | dict(full), *(_zeros(levels) for _ in range(3)))
+
     def add(
         self,
         features: Mapping[str, Tensor],
@@ -50,7 +55,7 @@ class Traffic:
         nbytes: Mapping[str, int],
     ) -> None:
         """Count one batch's maps ``(N, C, H, W)``, padding included: it is in the maps."""
-        self.images += len(features[LEVELS[0]])
+        self.images += len(next(iter(features.values())))
         for level, one in treatments.items():
             shape = features[level].shape
             elements = sent_elements(shape, one)
@@ -72,7 +77,7 @@ class Traffic:
             (self.sent, other.sent),
             (self.bits, other.bits),
         ):
-            for level in LEVELS:
+            for level in theirs:
                 mine[level] += theirs[level]
         self.add_bytes(other.nbytes)
 
@@ -133,8 +138,8 @@ def make_payload(
         {
             **payload,
             "bits": dict(traffic.bits),
-            "bytes": {part: n for part, n in traffic.nbytes.items() if n or part in LEVELS},
-            "header_bytes": 0 if together else HEADER_BYTES * traffic.images,
+            "bytes": {part: n for part, n in traffic.nbytes.items() if n or part in traffic.full},
+            "header_bytes": 0 if together else header_bytes(setting.levels) * traffic.images,
             "side_bytes": side_bytes(treatments, fitted),
             "image": dict(images),
         }

@@ -6,7 +6,7 @@ receiver: bytes -> maps -> what wasn't sent is restored from them
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from detectron2_patch.codec.bitstream import (
 from detectron2_patch.codec.fitted import Fitted, need
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import Codec, ImageCodec, LevelCodec, PyramidCodec
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS
 from detectron2_patch.settings.registry import RESTORERS
 from detectron2_patch.settings.treatments import Restored, Sent, Treatment, all_levels, is_sent
 from detectron2_patch.utils.json_values import digest
@@ -34,14 +34,14 @@ Size = tuple[int, int]
 WHOLE, IMAGE = "pyramid", "image"  # what else than a level bytes can be of
 
 
-def level_sizes(height: int, width: int) -> dict[str, Size]:
-    """Sizes of P2 to P6 for a padded network input: each is half the finer one, rounded up."""
+def level_sizes(height: int, width: int, levels: Sequence[str] = LEVELS) -> dict[str, Size]:
+    """Sizes of the levels for a padded network input: each is half the finer one, rounded up."""
     sizes = {}
-    size = (-(-height // 2), -(-width // 2))
-    for level in LEVELS:
+    size = height, width
+    for level in ANY:
         size = (-(-size[0] // 2), -(-size[1] // 2))
         sizes[level] = size
-    return sizes
+    return {level: sizes[level] for level in levels}
 
 
 def whole_codec(treatments: Mapping[str, Treatment]) -> PyramidCodec | None:
@@ -54,17 +54,19 @@ def send_pyramid(
     treatments: Mapping[str, float | Treatment],
     network_size: Size,
     fitted: Fitted | None = None,
+    levels: Sequence[str] = LEVELS,
 ) -> bytes:
     """All that crosses the wire for one image: its clean maps ``(C, H, W)`` under ``treatments``.
 
     Args:
         treatments: level to treatment or ratio, as ``patch_pyramid`` takes them.
         network_size: ``(h, w)`` of the padded input, from which a receiver knows every size.
+        levels: the detector's, finest first.
 
     Raises:
         InputError: an image codec, which sends no maps; a map that can't be coded.
     """
-    given = _of_maps(treatments)
+    given = _of_maps(treatments, levels)
     codec = whole_codec(given)
     if codec is not None:
         data = codec.encode(pyramid, fitted)
@@ -74,7 +76,7 @@ def send_pyramid(
         for level, one in given.items()
         if is_sent(one)
     }
-    return pack(streams, network_size)
+    return pack(streams, network_size, levels)
 
 
 def receive_pyramid(
@@ -83,8 +85,9 @@ def receive_pyramid(
     fitted: Fitted | None = None,
     device: str | torch.device = "cpu",
     size: Size | None = None,
+    levels: Sequence[str] = LEVELS,
 ) -> dict[str, Tensor]:
-    """P2 to P6, each ``(C, H, W)``, from the bytes of ``send_pyramid``.
+    """All levels, each ``(C, H, W)``, from the bytes of ``send_pyramid``.
 
     Args:
         size: the ``network_size`` that is expected, where the receiver knows it.
@@ -92,31 +95,31 @@ def receive_pyramid(
     Raises:
         InputError: damaged bytes, or bytes of other treatments or of another size.
     """
-    given = _of_maps(treatments)
+    given = _of_maps(treatments, levels)
     codec = whole_codec(given)
     if codec is not None:
         payload, found = unpack_whole(codec, data, _agreed("", codec, fitted))
         _check_network_size(found, size)
-        sizes = level_sizes(*found)
+        sizes = level_sizes(*found, levels)
         have = Maps(sizes, fitted)
         for level, received in codec.decode(payload, sizes, fitted, device).items():
             have.maps[level, codec] = received[None]
-        return {level: have.map(level, given[level])[0] for level in LEVELS}
+        return {level: have.map(level, given[level])[0] for level in levels}
     packed = unpack(data)
-    sent = [level for level in LEVELS if is_sent(given[level])]
+    sent = [level for level in levels if is_sent(given[level])]
     if list(packed.streams) != sent:
         raise InputError(
             f"the bytes hold {', '.join(packed.streams)}, and {', '.join(sent)} "
             "should have been sent; ask for them again"
         )
     _check_network_size(packed.size, size)
-    sizes = level_sizes(*packed.size)
+    sizes = level_sizes(*packed.size, levels)
     have = Maps(sizes, fitted)
     for level in sent:
         one = given[level]
         received = _receive(level, packed.streams[level], one, sizes[level], fitted, device)
         have.maps[level, one] = received[None]
-    return {level: have.map(level, given[level])[0] for level in LEVELS}
+    return {level: have.map(level, given[level])[0] for level in levels}
 
 
 def _check_network_size(found: Size, wanted: Size | None) -> None:
@@ -127,9 +130,11 @@ def _check_network_size(found: Size, wanted: Size | None) -> None:
         )
 
 
-def _of_maps(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatment]:
-    given = all_levels(treatments)
-    image = given[LEVELS[0]]
+def _of_maps(
+    treatments: Mapping[str, float | Treatment], levels: Sequence[str]
+) -> dict[str, Treatment]:
+    given = all_levels(treatments, levels)
+    image = given[levels[0]]
     if isinstance(image, ImageCodec):
         raise InputError(
             f"{image.word} codes the image and sends no maps; give image codecs to an evaluation"
@@ -261,20 +266,20 @@ class Channel(Maps):
             maps, nbytes = self.recoded(codec)
         else:
             maps, nbytes = self._pyramid(codec)
-        levels = LEVELS if isinstance(codec, ImageCodec) else codec.levels
+        levels = tuple(self.clean) if isinstance(codec, ImageCodec) else codec.levels
         self.maps.update({(level, codec): maps[level] for level in levels})
         self.nbytes[levels[0], codec] = nbytes
 
     def _pyramid(self, codec: PyramidCodec) -> tuple[dict[str, Tensor], int]:
-        p2 = self.clean[LEVELS[0]]
+        first = next(iter(self.clean.values()))
         size = network_size(self.clean)
         images, nbytes = [], 0
-        for number in range(len(p2)):
+        for number in range(len(first)):
             one = {level: maps[number] for level, maps in self.clean.items()}
             data = codec.encode(one, self.fitted)
             agreed = _agreed("", codec, self.fitted)
             nbytes += len(pack_whole(codec, data, size, agreed))
-            images.append(codec.decode(data, self.sizes, self.fitted, p2.device))
+            images.append(codec.decode(data, self.sizes, self.fitted, first.device))
         maps = {level: torch.stack([one[level] for one in images]) for level in codec.levels}
         for level, received in maps.items():
             _checked(codec, received, self.sizes[level])
@@ -283,8 +288,10 @@ class Channel(Maps):
 
 def network_size(clean: Mapping[str, Tensor]) -> Size:
     """Of the padded input: ``(h, w)``, from the maps."""
-    height, width = clean[LEVELS[0]].shape[-2:]
-    return 4 * height, 4 * width
+    level, feature = next(iter(clean.items()))  # the finest
+    height, width = feature.shape[-2:]
+    stride = 2 ** int(level[1:])
+    return stride * height, stride * width
 
 
 def sent_elements(shape: torch.Size, treatment: Treatment) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from detectron2_patch.config.arithmetic import arithmetic
 from detectron2_patch.config.defaults import default_values
 from detectron2_patch.errors import InputError
 
@@ -86,9 +87,10 @@ def _bases(content: dict[str, Any], path: Path) -> list[str]:
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
-    """One YAML file as a mapping; only plain values, no tag ever runs code."""
+    """One YAML file as a mapping: plain values, and the sums that detectron2's RetinaNet has in
+    Python; no tag ever runs code."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as error:
         raise one_line(f"cannot read configuration {path}: {error.strerror}; {remedy}") from error
     except UnicodeDecodeError as error:
@@ -108,6 +110,23 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
             "read: let detectron2 convert the file"
         )
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values, and ``!!python/object/apply:eval`` of arithmetic, worked out here."""
+
+
+def _sums(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    (text,) = loader.construct_sequence(node)
+    try:
+        return arithmetic(text)
+    except (ValueError, SyntaxError, TypeError, ArithmeticError, RecursionError) as error:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{shorten(repr(text))} is no arithmetic", node.start_mark
+        ) from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/object/apply:eval", _sums)
 
 
 def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:

@@ -16,8 +16,9 @@ from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
-from detectron2_patch.rcnn.structures import Proposals
+from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
+from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.weights.parts import WHOLE
 
 
@@ -72,6 +73,7 @@ class Engine(ABC):
         name: as results have it.
         model: the detector, whose maps never leave its device.
         weights: the checkpoint that was loaded; ``None``: none was.
+        levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
         part: of the detector that is there, one of ``weights.parts.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
@@ -81,7 +83,9 @@ class Engine(ABC):
     name: str
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
     weights: Path | None = None
+    levels: tuple[str, ...] = LEVELS
     pooled: tuple[str, ...] = POOLED_LEVELS
+    dense = False  # one kind of head, as in RetinaNet: no proposals, no pooled boxes
     stages = 1  # of a cascade: as many box heads, one after the other
     shape_heads: Sequence[ShapeHead] = ()
 
@@ -218,6 +222,11 @@ class Engine(ABC):
     @abstractmethod
     def pyramid(self, batch) -> dict[str, Tensor]:
         """The clean maps, level to ``(N, C, H, W)``."""
+
+    def level_detections(self, batch, level: str, feature: Tensor) -> list[Detections]:
+        """Of a dense detector: what one level gives for each image, in the network's pixels, before
+        suppression, by falling score."""
+        raise NotImplementedError
 
     @abstractmethod
     def level_proposals(self, batch, level: str, feature: Tensor) -> list[Proposals]:

@@ -24,6 +24,7 @@ from torch.utils.data import SequentialSampler
 
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, network_size, read_image
+from detectron2_patch.engines import detectron2_dense
 from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.detectron2_config import to_detectron2
 from detectron2_patch.engines.detectron2_parts import build_part
@@ -31,8 +32,8 @@ from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
-from detectron2_patch.rcnn.structures import Proposals
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.rcnn.levels import level_names
+from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.weights.parts import WHOLE
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
@@ -143,10 +144,18 @@ class Detectron2Engine(Engine):
 
     def _take(self, model: nn.Module, reader, keypoint_sigmas: Sequence[float]) -> None:
         self.model, self.reader, self.keypoint_sigmas = model, reader, list(keypoint_sigmas)
+        self.names = level_names(model)
+        self.levels = tuple(self.names)
         self._read_limits()
 
     def _read_limits(self) -> None:
         """What the selection goes by, as the model itself has it."""
+        if self.dense:
+            self.num_classes, self.post_nms_topk = self.model.num_classes, 0
+            self.score_threshold = self.model.test_score_thresh
+            self.nms_threshold = self.model.test_nms_thresh
+            self.detections_per_image = self.model.max_detections_per_image
+            return
         rpn = getattr(self.model, "proposal_generator", None)
         heads = getattr(self.model, "roi_heads", None)
         predictor = getattr(heads, "box_predictor", None)
@@ -224,14 +233,16 @@ class Detectron2Engine(Engine):
 
     @torch.inference_mode()
     def pyramid(self, batch: ImageList) -> dict[str, Tensor]:
-        return self.model.backbone(batch.tensor)
+        maps = self.model.backbone(batch.tensor)
+        return {level: maps[name] for level, name in self.names.items()}
 
     @torch.inference_mode()
     def level_proposals(self, batch: ImageList, level: str, feature: Tensor) -> list[Proposals]:
-        rpn, index = self.model.proposal_generator, LEVELS.index(level)
+        rpn = self.model.proposal_generator
+        index = list(rpn.in_features).index(self.names[level])
         (logits,), (deltas,) = rpn.rpn_head([feature])
         # A level's anchors depend on its place in the list and on its own size alone.
-        anchors = rpn.anchor_generator([feature] * len(LEVELS))[index]
+        anchors = rpn.anchor_generator([feature] * len(rpn.in_features))[index]
         n, _, h, w = deltas.shape
         deltas = deltas.view(n, -1, 4, h, w).permute(0, 3, 4, 1, 2).flatten(1, -2)
         logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, A, H, W) -> (N, H W A)
@@ -249,15 +260,30 @@ class Detectron2Engine(Engine):
         return [Proposals(one.proposal_boxes.tensor, one.objectness_logits) for one in found]
 
     @property
+    def dense(self) -> bool:  # type: ignore[override]
+        return detectron2_dense.is_dense(self.model)
+
+    def level_detections(self, batch: ImageList, level: str, feature: Tensor) -> list[Detections]:
+        index = list(self.model.head_in_features).index(self.names[level])
+        return detectron2_dense.level_detections(self.model, index, feature, batch.image_sizes)
+
+    @property
     def pooled(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(getattr(self.model.roi_heads, "box_in_features", ()))
+        if self.dense:
+            return ()
+        return self._called(getattr(self.model.roi_heads, "box_in_features", ()))
+
+    def _called(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The levels that the model has these names for."""
+        levels = {name: level for level, name in self.names.items()}
+        return tuple(levels[name] for name in names)
 
     def pooled_level(self, boxes: Tensor) -> Tensor:
         return _pooled_level(self.model.roi_heads.box_pooler, boxes)
 
     @property
     def stages(self) -> int:  # type: ignore[override]
-        return getattr(self.model.roi_heads, "num_cascade_stages", 1)
+        return getattr(getattr(self.model, "roi_heads", None), "num_cascade_stages", 1)
 
     @torch.inference_mode()
     def score(
@@ -267,7 +293,7 @@ class Detectron2Engine(Engine):
         head, predictor = heads.box_head, heads.box_predictor
         if isinstance(predictor, nn.ModuleList):
             head, predictor = head[stage], predictor[stage]
-        outputs = predictor(head(_pool(heads.box_pooler, heads.box_in_features, groups)))
+        outputs = predictor(head(_pool(heads.box_pooler, self.pooled, groups)))
         boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
         given = [Instances((0, 0), proposal_boxes=Boxes(boxes))]
         (scores,) = predictor.predict_probs(outputs, given)
@@ -276,9 +302,13 @@ class Detectron2Engine(Engine):
 
     @property
     def shape_heads(self) -> list[ShapeHead]:  # type: ignore[override]
-        heads = self.model.roi_heads
+        heads = getattr(self.model, "roi_heads", None)
         parts = ((SEGM, "mask"), (KEYPOINTS, "keypoint"))
-        return [PooledHead(task, heads, part) for task, part in parts if task in self.tasks]
+        return [
+            PooledHead(task, heads, part, self._called(getattr(heads, f"{part}_in_features")))
+            for task, part in parts
+            if task in self.tasks
+        ]
 
     def factorises(self) -> str | None:
         return obstacle(self.model)
@@ -290,8 +320,8 @@ class Detectron2Engine(Engine):
 class PooledHead(ShapeHead):
     """A mask or keypoint head of ``StandardROIHeads`` with its pooler."""
 
-    def __init__(self, task: str, heads: Any, part: str) -> None:
-        self.task, self.levels = task, tuple(getattr(heads, f"{part}_in_features"))
+    def __init__(self, task: str, heads: Any, part: str, levels: tuple[str, ...]) -> None:
+        self.task, self.levels = task, levels
         self.pooler, self.head = getattr(heads, f"{part}_pooler"), getattr(heads, f"{part}_head")
 
     def level(self, boxes: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ from yacs.config import CfgNode
 
 from detectron2_patch.config.defaults import added, default_values, key_values
 from detectron2_patch.config.reading import one_line, shorten
-from detectron2_patch.settings.levels import LEVELS
 
-_NEEDS = "a GeneralizedRCNN with an RPN on the FPN levels p2 to p6 is needed"
+_NEEDS = "a GeneralizedRCNN with an RPN on the levels of an FPN is needed"
 
 
 def _is_registered(name: Any) -> bool:
@@ -28,11 +27,11 @@ def _is_registered(name: Any) -> bool:
 
 
 # key -> whether a value will do, and what to say of one that won't.
-Refusals = dict[str, tuple[Callable[[Any], bool], str | Callable[[Any], str]]]
+Refusals = dict[str, tuple[Callable[[Any], bool], str]]
 REFUSALS: Refusals = {
     "MODEL.META_ARCHITECTURE": (
-        lambda v: v == "GeneralizedRCNN" or _is_registered(v),
-        f"{_NEEDS} (not RetinaNet, an RPN alone, or a panoptic or semantic model)",
+        lambda v: v in ("GeneralizedRCNN", RETINANET) or _is_registered(v),
+        f"{_NEEDS}, or a RetinaNet (not an RPN alone, or a panoptic or semantic model)",
     ),
     "MODEL.LOAD_PROPOSALS": (
         lambda v: not v,
@@ -43,12 +42,8 @@ REFUSALS: Refusals = {
         f"it has no RPN, or one of rotated boxes, which COCO's AP doesn't measure; {_NEEDS}",
     ),
     "MODEL.RPN.IN_FEATURES": (
-        lambda v: list(v) == list(LEVELS),
-        lambda v: (
-            f"a C4 or DC5 model has no pyramid; {_NEEDS}"
-            if len(v) == 1 and str(v[0]).startswith("res")
-            else f"a pyramid of other levels than {', '.join(LEVELS)} is not read here; {_NEEDS}"
-        ),
+        lambda v: len(v) > 1,
+        f"a C4 or DC5 model has no pyramid; {_NEEDS}",
     ),
     "TEST.AUG.ENABLED": (
         lambda v: not v,
@@ -67,6 +62,10 @@ TRAINING_REFUSALS: Refusals = {
 }
 
 
+RETINANET = "RetinaNet"
+_OF_AN_RCNN = ("MODEL.LOAD_PROPOSALS", "MODEL.PROPOSAL_GENERATOR.NAME", "MODEL.RPN.IN_FEATURES")
+
+
 def check_supported(cfg: CfgNode, training: bool) -> None:
     """Refuse by name what the patch can't work on, and what would be ignored in silence.
 
@@ -76,9 +75,10 @@ def check_supported(cfg: CfgNode, training: bool) -> None:
     values = dict(key_values(cfg))
     for key, (accepts, reason) in {**REFUSALS, **(TRAINING_REFUSALS if training else {})}.items():
         value = values[key]
+        if key in _OF_AN_RCNN and values["MODEL.META_ARCHITECTURE"] == RETINANET:
+            continue
         if not accepts(value):
-            said = reason if isinstance(reason, str) else reason(value)
-            raise one_line(f"{key} is {shorten(repr(value))}: {said}")
+            raise one_line(f"{key} is {shorten(repr(value))}: {reason}")
 
 
 def to_detectron2(cfg: CfgNode, device: str) -> CfgNode:

@@ -27,6 +27,8 @@ from detectron2.modeling.roi_heads import (
 )
 from torch import nn
 
+from detectron2_patch.engines import detectron2_dense
+
 _TRANSFORMS = (Box2BoxTransform, Box2BoxTransformLinear)
 # Where a part is, and the classes of which it is known how they work.
 _RCNN: dict[str, tuple[type, ...]] = {
@@ -53,6 +55,8 @@ def obstacle(model: Any) -> str | None:
     Without the usual parts there is nothing to share, and a mask head that reads whole maps (as
     PointRend's) has no level of its own for each box.
     """
+    if detectron2_dense.is_dense(model):
+        return detectron2_dense.obstacle(model)
     heads, rpn = getattr(model, "roi_heads", None), getattr(model, "proposal_generator", None)
     if not isinstance(heads, StandardROIHeads):
         return f"{type(heads).__name__} is not the box head of Faster or Cascade R-CNN"
@@ -77,13 +81,18 @@ def doubt(model: Any) -> str | None:
 
 
 def _doubts(model: Any) -> Iterator[str]:
+    dense = detectron2_dense.is_dense(model)
+    for where, part, known in detectron2_dense.parts(model) if dense else _rcnn(model):
+        if type(part) not in known:
+            yield f"{where} is a {type(part).__name__}"
+        elif _changed(part):
+            yield f"{where} has hooks or methods of its own"
+
+
+def _rcnn(model: Any) -> Iterator[tuple[str, Any, tuple[type, ...]]]:
     for path, known in _RCNN.items():
-        where = path or "the model"
         for part in _parts(model, path):
-            if type(part) not in known:
-                yield f"{where} is a {type(part).__name__}"
-            elif _changed(part):
-                yield f"{where} has hooks or methods of its own"
+            yield path or "the model", part, known
 
 
 def _parts(model: Any, path: str) -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 from functools import cache
 from importlib import util
 from pathlib import Path
@@ -24,8 +23,7 @@ def find_config(name: str) -> Path:
     What is neither comes back as it is, to be refused by the one who reads it.
 
     Raises:
-        InputError: a LazyConfig, which is Python and not YAML; a RetinaNet, whose files in the zoo
-            could not be read to the key that says so, for they have Python in them.
+        InputError: a LazyConfig, which is Python and not YAML.
     """
     if name.endswith(".py"):
         raise InputError(
@@ -35,24 +33,7 @@ def find_config(name: str) -> Path:
     if not path.exists() and (folder := _folder()) is not None:
         short = folder / "configs" / name
         path = short if short.is_file() else path
-    if _is_retinanet(path):
-        raise InputError(
-            f"--config-file {name} is a RetinaNet, which has no RPN to patch; give a Faster, Mask "
-            "or Keypoint R-CNN with FPN, or a cascade (an RPN on the levels p2 to p6)"
-        )
     return path
-
-
-def _is_retinanet(path: Path) -> bool:
-    """Whether a file, or the one that it names as its base, says so: read as text."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        base = re.search(r"""^_BASE_:\s*["']?([^"'\s\[]+)""", text, re.MULTILINE)
-        texts = [text, *([(path.parent / base[1]).read_text(encoding="utf-8")] if base else [])]
-    except (OSError, ValueError):  # whoever reads it will say so
-        return False
-    said = [re.search(r"""META_ARCHITECTURE:\s*["']?(\w+)""", one) for one in texts]
-    return next((found[1] == "RetinaNet" for found in said if found), False)
 
 
 def zoo_weights(config_file: Path) -> str | None:

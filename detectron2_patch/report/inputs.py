@@ -11,7 +11,7 @@ from typing import Any
 from detectron2_patch.analysis.key_levels import KIND
 from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_file, result_files
-from detectron2_patch.settings.levels import LEVELS, SCOPES
+from detectron2_patch.settings.levels import ANY, SCOPES
 
 ESTIMATES = ("alone", "with_others", "shapley")
 
@@ -89,7 +89,7 @@ def _is_analysis(scopes: Any) -> bool:
     try:
         return all(
             scope in SCOPES
-            and level in LEVELS
+            and level in ANY
             and all(_is_estimate(estimates[name]) for name in ESTIMATES)
             for scope, metrics in scopes.items()
             for levels in metrics.values()

@@ -13,7 +13,6 @@ from torch import Tensor
 from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.resample import shrink
 from detectron2_patch.codec.transmission import Channel
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.treatments import Sent, Treatment, is_sent
 
 # Points of viridis (matplotlib, CC0), which rises evenly in greyscale and for colour-blind readers.
@@ -63,7 +62,7 @@ def compare_maps(
     size = _fit(pixels, side)
     columns = ("before", "as sent", "as restored", "lost (before - restored)")
     step = (max(size[0], 150) + _GAP, max(size[1], 190) + _GAP)
-    whole = (_NAME + len(columns) * step[0], 2 * _HEAD + len(LEVELS) * step[1])
+    whole = (_NAME + len(columns) * step[0], 2 * _HEAD + len(before) * step[1])
     picture = Image.new("RGB", whole, "#202020")
     draw = ImageDraw.Draw(picture)
     draw.text((8, 6), title, fill="white", font=ImageFont.load_default(15))
@@ -71,7 +70,7 @@ def compare_maps(
         draw.text(
             (_NAME + i * step[0], _HEAD + 6), name, fill="white", font=ImageFont.load_default(14)
         )
-    for row, level in enumerate(LEVELS):
+    for row, level in enumerate(before):
         top = 2 * _HEAD + row * step[1]
         draw.text(
             (8, top),

@@ -27,8 +27,8 @@ from detectron2_patch.report.records import (
     pareto_front,
     ratio_values,
 )
-from detectron2_patch.settings.cost import FP32, WIRE
-from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.settings.cost import FP32
+from detectron2_patch.settings.levels import MAX, span, wire_levels
 from detectron2_patch.utils.files import atomic_write
 
 _CLASS = "AP-"
@@ -99,17 +99,18 @@ def page_data(group: Group) -> dict[str, Any]:
     full = next((r.full for r in records if r.full is not None), None)
     front = {id(record) for record in pareto_front(group)}
     return {
-        "levels": LEVELS,
+        "levels": group.levels,
         "values": {
             level: [_ratio(value) for value in values]
             for level, values in ratio_values(records).items()
         },
-        "shares": {level: _shares(records, i) for i, level in enumerate(LEVELS)},
+        "shares": {level: _shares(records, i) for i, level in enumerate(group.levels)},
         "scopes": scopes,
         "metrics": METRICS,
         "images": group.images,
         "clean": {m: clean.metrics.get(m) if clean else None for m in METRICS},
-        "wire_bytes": full and FP32 * sum(full[level] for level in WIRE),
+        "wire": span(wire_levels(group.levels), "–"),
+        "wire_bytes": full and FP32 * sum(full[level] for level in wire_levels(group.levels)),
         "all_bytes": full and FP32 * sum(full.values()),
         "pictures": [i for i, r in enumerate(records) if r.setting.image],
         "front": [i for i, record in enumerate(records) if id(record) in front],
@@ -133,7 +134,7 @@ def page_data(group: Group) -> dict[str, Any]:
 
 def _shares(records: Sequence[Record], index: int) -> dict[str, float]:
     """Ratio to the share of a level's elements that it keeps, where a result tells."""
-    level = LEVELS[index]
+    level = records[0].setting.levels[index]
     return {
         _ratio(r.ratios[index]): r.sent[level] / r.full[level]
         for r in records
@@ -147,11 +148,11 @@ def _classes(group: Group) -> dict[str, Any]:
     if clean is None:
         return {"head": [], "rows": [], "note": ""}
     scope = group.scopes[-1]
-    worst = [_worst_alone(group, scope, i) for i in range(len(LEVELS))]
+    worst = [_worst_alone(group, scope, i) for i in range(len(group.levels))]
     head = ["class", "clean AP"]
     head += [
         f"{level.upper()} at {_ratio(r.ratios[i]) if r else '–'}"
-        for i, (level, r) in enumerate(zip(LEVELS, worst))
+        for i, (level, r) in enumerate(zip(group.levels, worst))
     ]
     names = [key for key in clean.metrics if key.startswith(_CLASS)]
     rows = [

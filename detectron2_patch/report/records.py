@@ -11,7 +11,7 @@ from typing import Any
 from detectron2_patch.analysis.front import front
 from detectron2_patch.results.identity import Model, model_of
 from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
-from detectron2_patch.settings.levels import LEVELS, SCOPES
+from detectron2_patch.settings.levels import SCOPES
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.json_values import digest
 
@@ -26,7 +26,7 @@ class Record:
     Attributes:
         id: 12 hexadecimal digits, the same for the same setting.
         setting: what was evaluated.
-        ratios: of P2 … P6, None for a level that isn't sent.
+        ratios: of each level, None for a level that isn't sent.
         plain: it is ratios alone, so five controls can say it.
         metrics: all of ``bbox``, in percent.
         sent, full: elements of each level, where the result tells.
@@ -73,6 +73,11 @@ class Group:
     def clean(self) -> Record | None:
         """The clean pyramid's record; its AP is the same in both scopes."""
         return next((record for record in self.records if record.clean), None)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The detector's, finest first."""
+        return self.records[0].setting.levels
 
     @property
     def scopes(self) -> list[str]:
@@ -165,20 +170,20 @@ def make_record(result: Mapping[str, Any]) -> Record:
         label=setting.label,
         plain=setting.is_plain,
         metrics=result["results"]["bbox"],
-        sent=_elements(payload, "sent"),
-        full=_elements(payload, "full"),
+        sent=_elements(payload, "sent", setting.levels),
+        full=_elements(payload, "full", setting.levels),
         bytes=total_bytes(result),
         smaller=times_smaller(result) if setting.scope == "pyramid" else None,
         bits_per_pixel=bits_per_pixel(result),
     )
 
 
-def _elements(payload: Mapping[str, Any], key: str) -> dict[str, int] | None:
+def _elements(payload: Mapping[str, Any], key: str, levels: Sequence[str]) -> dict[str, int] | None:
     counts = payload.get(key)
     known = isinstance(counts, Mapping) and all(
-        _number(counts.get(level)) is not None for level in LEVELS
+        _number(counts.get(level)) is not None for level in levels
     )
-    return {level: counts[level] for level in LEVELS} if known else None
+    return {level: counts[level] for level in levels} if known else None
 
 
 def _number(value: Any) -> int | float | None:
@@ -195,5 +200,5 @@ def ratio_values(records: Sequence[Record]) -> dict[str, list[float]]:
     """The ratios that plain records have of each level, ascending, 1 always among them."""
     return {
         level: sorted({1.0, *(float(r.ratios[i]) for r in records if r.plain)})
-        for i, level in enumerate(LEVELS)
+        for i, level in enumerate(records[0].setting.levels)
     }

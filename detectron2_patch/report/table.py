@@ -18,7 +18,7 @@ from detectron2_patch.utils.files import atomic_write
 if TYPE_CHECKING:
     import pandas
 
-_FIRST = ("dataset", "images", "model", "weights", "engine", "scope", *LEVELS, "setting", *OVERALL)
+_MODEL = ("dataset", "images", "model", "weights", "engine", "scope")
 _LAST = (
     "elements_sent",
     "elements_full",
@@ -39,7 +39,9 @@ def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32.
     """
     classes = {key for group in groups for record in group.records for key in record.metrics}
-    columns = (*_FIRST, *sorted(classes.difference(OVERALL)), *_LAST)
+    levels = {level for group in groups for r in group.records for level in r.setting.levels}
+    first = (*_MODEL, *sorted(levels | set(LEVELS)), "setting", *OVERALL)
+    columns = (*first, *sorted(classes.difference(OVERALL)), *_LAST)
     return [
         {column: row.get(column) for column in columns}
         for group in groups
@@ -58,7 +60,7 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "weights": group.weights,
         "engine": group.engine,
         "scope": record.scope,
-        **dict(zip(LEVELS, record.ratios or ())),
+        **dict(zip(record.setting.levels, record.ratios or ())),
         "setting": record.label,
         **record.metrics,
         "elements_sent": record.sent and sum(record.sent.values()),

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS, MAX
+from detectron2_patch.settings.levels import MAX
 from detectron2_patch.utils.json_values import digest
 
 
@@ -32,10 +32,12 @@ def result_name(result: Mapping[str, Any]) -> str:
             "engine": result["engine"],
         }
     )
-    ratios = (setting["cr"][level] for level in LEVELS)
+    ratios = setting["cr"].values()
     shown = "-".join(["cr", *(_shown_ratio(ratio) for ratio in ratios)])
     if "bits" in setting:
-        shown += "_bits-" + "-".join(str(setting["bits"].get(level, "x")) for level in LEVELS)
+        shown += "_bits-" + "-".join(
+            str(setting["bits"].get(level, "x")) for level in setting["cr"]
+        )
     for key in ("pyramid", "image"):
         if key in setting:
             shown = f"{key}-{setting[key]['codec']}"

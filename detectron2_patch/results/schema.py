@@ -8,14 +8,15 @@ bootstrap where a sweep was asked for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.box_matching import SIZES
 from detectron2_patch.settings.codecs import Codec
 from detectron2_patch.settings.cost import with_cost
-from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES
+from detectron2_patch.settings.levels import LEVELS, MAX, SCOPES, check_levels
 from detectron2_patch.settings.parsing import parse_setting
 from detectron2_patch.settings.setting import RPN, Setting
 from detectron2_patch.utils.files import shown_path
@@ -136,7 +137,7 @@ def checked(data: Any) -> dict[str, Any]:
     if not isinstance(setting, dict) or setting.get("scope") not in SCOPES:
         raise ValueError(f'its setting has no "scope" of {" or ".join(SCOPES)}')
     if not _are_ratios(setting.get("cr"), setting):
-        raise ValueError('its setting has no "cr" with a ratio for each of p2 to p6')
+        raise ValueError('its setting has no "cr" with a ratio for each level, such as p2 to p6')
     Setting.from_json(setting)
     bbox = data["results"].get("bbox") if isinstance(data["results"], dict) else None
     if not isinstance(bbox, dict) or "AP" not in bbox:
@@ -185,13 +186,20 @@ def _is_bootstrap(found: Any) -> bool:
     )
 
 
+def _are_levels(names: Sequence[str]) -> bool:
+    try:
+        return bool(check_levels(names))
+    except InputError:
+        return False
+
+
 def _are_ratios(cr: Any, setting: Mapping[str, Any]) -> bool:
     """Whether each level that is sent has a ratio and no other has."""
-    sent = setting.get("send", LEVELS)
+    sent = setting.get("send", cr)
     return (
         isinstance(cr, dict)
-        and isinstance(sent, (list, tuple))
-        and set(cr) == set(LEVELS)
+        and isinstance(sent, (list, tuple, dict))
+        and _are_levels(sorted(cr))
         and all(
             (r == MAX or (type(r) in (int, float) and r >= 1)) if level in sent else r is None
             for level, r in cr.items()

@@ -5,20 +5,26 @@ Everything that says how little is sent, in results, tables, searches and report
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import LEVELS, wire_levels
 
 BYTES, ELEMENTS = COSTS = ("bytes", "elements")
 WIRE = LEVELS[:4]  # P6 is made from P5: the full pyramid on a wire is P2 to P5
 FP32 = 4  # bytes an element
-# What a payload is compared with: levels and bytes an element of the maps in full.
-REFERENCES = {
-    f"{levels[0]}-{levels[-1]} {name}": (levels, size)
-    for name, size in (("fp32", FP32), ("fp16", 2))
-    for levels in (LEVELS, WIRE)
-}
+
+
+def references(levels: Sequence[str] = LEVELS) -> dict[str, tuple[Sequence[str], int]]:
+    """What a payload is compared with: levels and bytes an element of the maps in full."""
+    return {
+        f"{some[0]}-{some[-1]} {name}": (some, size)
+        for name, size in (("fp32", FP32), ("fp16", 2))
+        for some in (tuple(levels), wire_levels(levels))
+    }
+
+
+REFERENCES = references()
 
 _CODED = {"bits", "level_codec", "pyramid", "image"}  # keys of a setting whose elements aren't fp32
 
@@ -38,7 +44,7 @@ def with_cost(payload: Mapping[str, Any]) -> dict[str, Any]:
         "bits_per_pixel": 8 * total / payload["image"]["pixels"],
         "smaller": {
             name: size * sum(full[level] for level in levels) / total
-            for name, (levels, size) in REFERENCES.items()
+            for name, (levels, size) in references(tuple(full)).items()
         },
     }
 
@@ -73,7 +79,9 @@ def times_smaller(result: Mapping[str, Any], by: str = BYTES) -> float | None:
     cost, full = cost_of(result, by), (result["payload"] or {}).get("full")
     if not cost or not full:
         return None
-    return sum(full[level] for level in WIRE) * (FP32 if by == BYTES else 1) / cost
+    return (
+        sum(full[level] for level in wire_levels(tuple(full))) * (FP32 if by == BYTES else 1) / cost
+    )
 
 
 def cost_of(result: Mapping[str, Any], by: str) -> int | None:

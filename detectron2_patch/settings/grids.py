@@ -33,24 +33,30 @@ def plain(ratios: Iterable[float]) -> Treatments:
 class Base:
     """The words that all settings of a list share, as ``parsing.parse_setting`` takes them.
 
-    ``ratios``, ``ranks``, ``bits`` and ``ranges`` are five words each, ``-`` where they say
-    nothing; five alike are those of the sent levels. ``one`` makes the treatments of any other
-    choice of them.
+    ``ratios``, ``ranks``, ``bits`` and ``ranges`` are a word a level, ``-`` where they say
+    nothing (empty: nothing of any level); all alike are those of the sent levels. ``one`` makes the
+    treatments of any other choice of them.
     """
 
     send: tuple[str, ...] | None = None
     restore: tuple[str, ...] | None = None
-    ratios: tuple = (1,) * len(LEVELS)
-    ranks: tuple = (NONE,) * len(LEVELS)
-    bits: tuple = (NONE,) * len(LEVELS)
-    ranges: tuple = (NONE,) * len(LEVELS)
+    ratios: tuple = ()
+    ranks: tuple = ()
+    bits: tuple = ()
+    ranges: tuple = ()
     rank_of: RankOf | None = None
+    levels: tuple[str, ...] = LEVELS
+
+    def __post_init__(self) -> None:
+        for name, word in (("ratios", 1), ("ranks", NONE), ("bits", NONE), ("ranges", NONE)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (word,) * len(self.levels))
 
     def one(self, **words) -> Treatments:
         """The treatments of these words, some of them others than the base's."""
         base = replace(self, **words)
-        sent = parse_send(base.send, base.restore)
-        ranks, bits = (_of_sent(words, sent) for words in (base.ranks, base.bits))
+        sent = parse_send(base.send, base.restore, base.levels)
+        ranks, bits = (_of_sent(words, sent, base.levels) for words in (base.ranks, base.bits))
         ranges = [NONE if width == NONE else one for width, one in zip(bits, base.ranges)]
         ratios = [ratio_to_json(ratio) for ratio in base.ratios]
         return tuple(
@@ -62,21 +68,22 @@ class Base:
                 bits,
                 None if set(ranges) == {NONE} else ranges,
                 rank_of=base.rank_of,
+                levels=base.levels,
             ).values()
         )
 
     @property
     def sent(self) -> list[int]:
         """Numbers of the levels that are sent."""
-        treatments = self.one(ratios=(1,) * len(LEVELS))
+        treatments = self.one(ratios=(1,) * len(self.levels))
         return [i for i, one in enumerate(treatments) if isinstance(one, Sent)]
 
 
-def _of_sent(words: Sequence[str], sent: Sequence[str]) -> list[str]:
-    """Five words that are alike, said of the sent levels alone; others as they are."""
+def _of_sent(words: Sequence[str], sent: Sequence[str], levels: Sequence[str]) -> list[str]:
+    """Words that are alike, said of the sent levels alone; others as they are."""
     if len(set(words)) > 1:
         return list(words)
-    return [word if level in sent else NONE for level, word in zip(LEVELS, words)]
+    return [word if level in sent else NONE for level, word in zip(levels, words)]
 
 
 class Reduction(NamedTuple):
@@ -116,7 +123,7 @@ def grid(
         for ratios in product(
             *(
                 values.get(level, (base.ratios[i],)) if i in sent else (1,)
-                for i, level in enumerate(LEVELS)
+                for i, level in enumerate(base.levels)
             )
         ):
             found.append(reduced(replace(base, ratios=ratios), sent, reduction))
@@ -146,8 +153,8 @@ def subsets(
     The origin's method, which sends P3 and P5 alone, counts for that subset.
     """
     found = []
-    for count in range(len(LEVELS), 0, -1):
-        for send in combinations(LEVELS, count):
+    for count in range(len(base.levels), 0, -1):
+        for send in combinations(base.levels, count):
             for restore in restores:
                 if restore.startswith("origin") and send != ("p3", "p5"):
                     continue
@@ -156,7 +163,9 @@ def subsets(
     return found
 
 
-def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list[Treatments]:
+def combine(
+    settings: Sequence[Treatments], restore: Sequence[str] = (), levels: Sequence[str] = LEVELS
+) -> list[Treatments]:
     """Every combination of what the settings send of each level, at least one level sent.
 
     A level that one of them doesn't send is left out in some combinations, and restored by the
@@ -173,13 +182,13 @@ def combine(settings: Sequence[Treatments], restore: Sequence[str] = ()) -> list
                 )
     parts = [
         list(dict.fromkeys(one[i] if is_sent(one[i]) else None for one in settings))
-        for i in range(len(LEVELS))
+        for i in range(len(levels))
     ]
     found = []
     for choice in product(*parts):
-        sent = {level: one for level, one in zip(LEVELS, choice) if one is not None}
+        sent = {level: one for level, one in zip(levels, choice) if one is not None}
         if sent:
-            found.append(tuple(restored(sent, restore).values()))
+            found.append(tuple(restored(sent, restore, levels).values()))
     return found
 
 
@@ -229,9 +238,9 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
         raise InputError("--scope is of the whole list; give it on the command line")
     own = arguments_of(given)
     if "image" in own:
-        return tuple(parse_setting(**own).values())  # type: ignore[arg-type]
+        return tuple(parse_setting(**own, levels=base.levels).values())  # type: ignore[arg-type]
     if own.keys() <= {"cr"}:
-        return base.one(ratios=list(parse_cr(own.get("cr", base.ratios)).values()))
+        return base.one(ratios=list(parse_cr(own.get("cr", base.ratios), base.levels).values()))
     if not own.get("cr"):
         own["cr"] = list(base.ratios)
     of_base: dict[str, Any] = {
@@ -241,14 +250,15 @@ def _read_line(words: Sequence[str], base: Base) -> Treatments:
         "bits": base.bits,
         "range": base.ranges,
     }
-    sent = parse_send(own.get("send", base.send), own.get("restore", base.restore))
+    send, restore = own.get("send", base.send), own.get("restore", base.restore)
+    sent = parse_send(send, restore, base.levels)  # type: ignore[arg-type]
     for name in ("rank", "bits", "range"):
-        of_base[name] = _of_sent(of_base[name], sent)
+        of_base[name] = _of_sent(of_base[name], sent, base.levels)
     said = {
         name: words for name, words in of_base.items() if words is not None and set(words) != {NONE}
     }
     given_words: dict[str, Any] = {**said, **own}
-    return tuple(parse_setting(**given_words, rank_of=base.rank_of).values())
+    return tuple(parse_setting(**given_words, rank_of=base.rank_of, levels=base.levels).values())
 
 
 def codecs(kind: str, words: Iterable[str], base: Base = Base()) -> list[Treatments]:
@@ -257,7 +267,10 @@ def codecs(kind: str, words: Iterable[str], base: Base = Base()) -> list[Treatme
 
 
 def with_scopes(
-    treatments: Iterable[Treatments], scopes: Sequence[str], fitted: str = ""
+    treatments: Iterable[Treatments],
+    scopes: Sequence[str],
+    fitted: str = "",
+    levels: tuple[str, ...] = LEVELS,
 ) -> list[Setting]:
     """Each list of treatments in each scope, every setting once, in the order given.
 
@@ -266,7 +279,7 @@ def with_scopes(
     once = list(dict.fromkeys(treatments))
     return list(
         dict.fromkeys(
-            Setting(one, scope, fitted)
+            Setting(one, scope, fitted, levels)
             for scope in scopes
             for one in once
             if not (isinstance(one[0], ImageCodec) and scope == RPN and len(scopes) > 1)

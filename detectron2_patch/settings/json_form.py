@@ -17,7 +17,7 @@ from detectron2_patch.settings.codecs import (
     PyramidCodec,
     codec_from_json,
 )
-from detectron2_patch.settings.levels import LEVELS, MAX, ratio_to_json
+from detectron2_patch.settings.levels import MAX, check_levels, ratio_to_json
 from detectron2_patch.settings.parsing import DEFAULT_RANGE
 from detectron2_patch.settings.registry import IMAGE_CODECS, LEVEL_CODECS, PYRAMID_CODECS
 from detectron2_patch.settings.treatments import Restored, Sent, Treatment, is_sent
@@ -30,10 +30,10 @@ def treatments_to_json(treatments: Mapping[str, Treatment]) -> dict[str, Any]:
     setting: dict[str, Any] = {
         "cr": {
             level: ratio_to_json(ratios.get(level, 1.0)) if level in sent else None
-            for level in LEVELS
+            for level in treatments
         }
     }
-    if len(sent) < len(LEVELS):
+    if len(sent) < len(treatments):
         setting["send"] = sent
         setting["restore"] = {
             level: _restored_to_json(one)
@@ -65,7 +65,7 @@ def _restored_to_json(one: Restored) -> dict[str, Any]:
 
 
 def treatments_from_json(setting: Mapping[str, Any]) -> dict[str, Treatment]:
-    """The treatments of P2 ... P6 of a setting that ``treatments_to_json`` made.
+    """The treatments of each level of a setting that ``treatments_to_json`` made.
 
     Raises:
         ValueError: it has another form.
@@ -77,8 +77,9 @@ def treatments_from_json(setting: Mapping[str, Any]) -> dict[str, Treatment]:
 
 
 def _treatments(setting: Mapping[str, Any]) -> dict[str, Treatment]:
+    levels = check_levels(tuple(setting["cr"]))
     if "image" in setting:
-        return dict.fromkeys(LEVELS, codec_from_json(IMAGE_CODECS, setting["image"]))
+        return dict.fromkeys(levels, codec_from_json(IMAGE_CODECS, setting["image"]))
     sent: dict[str, Treatment] = {
         level: _sent(setting, level, ratio)
         for level, ratio in setting["cr"].items()
@@ -98,7 +99,7 @@ def _treatments(setting: Mapping[str, Any]) -> dict[str, Treatment]:
         sources = tuple((source, treatment(source)) for source in one["from"])
         return Restored(one["how"], sources, tuple(one.get("weights", ())))
 
-    return {level: treatment(level) for level in LEVELS}
+    return {level: treatment(level) for level in levels}
 
 
 def _sent(setting: Mapping[str, Any], level: str, ratio: float | str) -> Sent:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
-from detectron2_patch.settings.levels import LEVELS, ratio_to_json
+from detectron2_patch.settings.levels import ANY, ratio_to_json
 from detectron2_patch.settings.parsing import DEFAULT_RANGE
 from detectron2_patch.settings.treatments import (
     FIT,
@@ -19,9 +19,9 @@ from detectron2_patch.settings.treatments import (
 
 
 def label_of(treatments: Mapping[str, Treatment]) -> str:
-    """A few words for the treatments of P2 … P6: five ratios where that is all; else what is sent,
+    """A few words for the treatments of all levels: ratios where that is all; else what is sent,
     how the rest is restored, codecs, ratios other than 1, bits, ranges and ranks."""
-    first = treatments[LEVELS[0]]
+    first = next(iter(treatments.values()))
     if isinstance(first, ImageCodec):
         return f"image, {first.label}"
     if all(isinstance(one, Sent) and one == Sent(one.ratio) for one in treatments.values()):
@@ -48,7 +48,7 @@ def label_of(treatments: Mapping[str, Treatment]) -> str:
 
 def _names(levels) -> str:
     """``P3 P5``; three and more that follow each other are ``P2–P5``."""
-    numbers = [LEVELS.index(level) for level in levels]
+    numbers = [ANY.index(level) for level in levels]
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{levels[0].upper()}–{levels[-1].upper()}"
     return " ".join(level.upper() for level in levels)

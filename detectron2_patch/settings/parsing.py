@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, parse_codec
-from detectron2_patch.settings.levels import LEVELS, MAX, parse_cr
+from detectron2_patch.settings.levels import LEVELS, MAX, how_many, parse_cr, wire_levels
 from detectron2_patch.settings.registry import (
     IMAGE_CODECS,
     LEVEL_CODECS,
@@ -40,6 +40,7 @@ def parse_setting(
     pyramid: str | None = None,
     image: str | None = None,
     rank_of: RankOf | None = None,
+    levels: Sequence[str] = LEVELS,
 ) -> dict[str, Treatment]:
     """The treatment of each level that the words ask for::
 
@@ -65,6 +66,7 @@ def parse_setting(
             levels or five, ``-`` for none.
         pyramid: ``name:arguments`` of a registered codec of the pyramid.
         image: ``name:arguments`` of a registered image codec.
+        levels: the detector's, finest first; "five" above is as many as there are.
 
     Raises:
         InputError: a word that isn't one of these, or words that contradict each other.
@@ -84,12 +86,14 @@ def parse_setting(
     }
     if image is not None:
         others = [flag for flag, words in given.items() if words is not None]
-        if others and not (others == ["--cr"] and set(parse_cr(cr or ()).values()) == {1.0}):
+        if others and not (
+            others == ["--cr"] and set(parse_cr(cr or (), levels).values()) == {1.0}
+        ):
             raise InputError(
                 f"--image {image} codes the image, before there is a pyramid; leave "
                 f"{', '.join(others)} out"
             )
-        return dict.fromkeys(LEVELS, parse_codec(IMAGE_CODECS, image))
+        return dict.fromkeys(levels, parse_codec(IMAGE_CODECS, image))
     if pyramid is not None:
         for flag, words in (("--bits", bits), ("--level-codec", level_codec)):
             if words is not None:
@@ -97,8 +101,8 @@ def parse_setting(
                     f"{flag} is of levels that are coded one by one, and {pyramid} codes them "
                     f"together; leave one of them out"
                 )
-        return _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of)
-    return _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of)
+        return _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of, levels)
+    return _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of, levels)
 
 
 def _words(given: Any) -> Sequence | None:
@@ -108,16 +112,20 @@ def _words(given: Any) -> Sequence | None:
     return given if given is None or isinstance(given, Sequence) else [given]
 
 
-def _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of) -> dict[str, Treatment]:
+def _by_level(
+    cr, send, restore, rank, bits, range, level_codec, rank_of, levels
+) -> dict[str, Treatment]:
     """The treatments where each level is coded by itself."""
-    sent_levels = parse_send(send, restore)
-    ratios = _ratios(cr, sent_levels)
-    codecs = _each(
-        "--level-codec", level_codec, sent_levels, lambda _, word: parse_codec(LEVEL_CODECS, word)
-    )
-    ranks = _each("--rank", rank, sent_levels, lambda level, w: _parse_rank(level, w, rank_of))
-    widths = _each("--bits", bits, sent_levels, lambda _, word: _parse_bits(word))
-    ranges = _each("--range", range, sent_levels, lambda _, word: _parse_range(word))
+    sent_levels = parse_send(send, restore, levels)
+    ratios = _ratios(cr, sent_levels, levels)
+
+    def each(flag: str, words: Sequence | None, parse: Callable[[str, str], object]) -> dict:
+        return _each(flag, words, sent_levels, parse, levels)
+
+    codecs = each("--level-codec", level_codec, lambda _, word: parse_codec(LEVEL_CODECS, word))
+    ranks = each("--rank", rank, lambda level, w: _parse_rank(level, w, rank_of))
+    widths = each("--bits", bits, lambda _, word: _parse_bits(word))
+    ranges = each("--range", range, lambda _, word: _parse_range(word))
     without = [level for level in ranges if level not in widths]
     if range is not None and (not widths or (len(range) > 1 and without)):
         raise InputError(
@@ -140,28 +148,39 @@ def _by_level(cr, send, restore, rank, bits, range, level_codec, rank_of) -> dic
         )
         for level in sent_levels
     }
-    return restored(sent, restore or ())
+    return restored(sent, restore or (), levels)
 
 
-def _with_pyramid(pyramid, cr, send, restore, rank, range, rank_of) -> dict[str, Treatment]:
+def _with_pyramid(
+    pyramid, cr, send, restore, rank, range, rank_of, given: Sequence[str]
+) -> dict[str, Treatment]:
     """The treatments where a codec carries several levels at once."""
     name, _, arguments = pyramid.partition(":")
-    levels = None if send is None else parse_send(send)
-    named = levels or LEVELS[:4]
-    ratios = {level: r for level, r in _ratios(cr, named).items() if r != 1}
+    levels = None if send is None else parse_send(send, levels=given)
+    named = levels or wire_levels(given)
+    ratios = {level: r for level, r in _ratios(cr, named, given).items() if r != 1}
     words = {
         "ratio": ratios,
-        "rank": _each("--rank", rank, named, lambda level, w: _parse_rank(level, w, rank_of)),
-        "range": _each("--range", range, named, lambda _, word: _parse_range(word)),
+        "rank": _each(
+            "--rank", rank, named, lambda level, w: _parse_rank(level, w, rank_of), given
+        ),
+        "range": _each("--range", range, named, lambda _, word: _parse_range(word), given),
     }
     codec: PyramidCodec = PYRAMID_CODECS.get(name).parse(arguments)
     codec = codec.with_words(levels, {key: values for key, values in words.items() if values})
-    return restored(dict.fromkeys(codec.levels, codec), restore or ())
+    if others := [level for level in codec.levels if level not in given]:
+        raise InputError(
+            f"{pyramid} carries {', '.join(codec.levels)}, and this detector has no "
+            f"{', '.join(others)}; code its levels one by one"
+        )
+    return restored(dict.fromkeys(codec.levels, codec), restore or (), given)
 
 
-def _ratios(cr: Sequence[str | float] | None, sent: Sequence[str]) -> dict[str, float]:
-    ratios = parse_cr([1] * len(LEVELS) if cr is None else cr)
-    for level in LEVELS:
+def _ratios(
+    cr: Sequence[str | float] | None, sent: Sequence[str], levels: Sequence[str]
+) -> dict[str, float]:
+    ratios = parse_cr([1] * len(levels) if cr is None else cr, levels)
+    for level in levels:
         if level not in sent and ratios[level] != 1:
             raise InputError(
                 f"--cr has {ratios[level]:g} for {level}, which is not sent; "
@@ -170,46 +189,55 @@ def _ratios(cr: Sequence[str | float] | None, sent: Sequence[str]) -> dict[str, 
     return ratios
 
 
-def parse_send(send: Sequence[str] | None, restore: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The levels that are sent, P2 first; None: all, or P3 and P5 with the origin's ``restore``.
+def parse_send(
+    send: Sequence[str] | None,
+    restore: Sequence[str] | None = None,
+    levels: Sequence[str] = LEVELS,
+) -> tuple[str, ...]:
+    """The levels that are sent, finest first; None: all, or P3 and P5 where ``restore`` is the
+    origin's.
 
     Raises:
         InputError: none, an unknown one, or one twice.
     """
     if send is None:
         of_origin = any(word.partition(":")[0] == ORIGIN for word in restore or ())
-        return ("p3", "p5") if of_origin else LEVELS
-    use = f"one or more of {', '.join(LEVELS)}, each once, with spaces between"
+        return ("p3", "p5") if of_origin else tuple(levels)
+    use = f"one or more of {', '.join(levels)}, each once, with spaces between"
     if not send:
         raise InputError(f"--send got no level; give {use}")
     for level in send:
-        if level not in LEVELS:
+        if level not in levels:
             raise InputError(f"--send got {level!r}, which is no level; give {use}")
         if list(send).count(level) > 1:
             raise InputError(f"--send got {level} more than once; give {use}")
-    return tuple(level for level in LEVELS if level in send)
+    return tuple(level for level in levels if level in send)
 
 
 def _each(
-    flag: str, words: Sequence | None, sent: Sequence[str], parse: Callable[[str, str], object]
+    flag: str,
+    words: Sequence | None,
+    sent: Sequence[str],
+    parse: Callable[[str, str], object],
+    levels: Sequence[str],
 ) -> dict:
-    """Level to value, from one word for all sent levels or from five."""
+    """Level to value, from one word for all sent levels or from one a level."""
     if words is None:
         return {}
     words = [str(word) for word in words]
     if len(words) == 1:
-        words = [words[0] if level in sent else NONE for level in LEVELS]
-    if len(words) != len(LEVELS):
+        words = [words[0] if level in sent else NONE for level in levels]
+    if len(words) != len(levels):
         raise InputError(
-            f"{flag} got {len(words)} words; give one for all sent levels, or five "
-            f"(P2 to P6) with {NONE!r} where there is nothing to say"
+            f"{flag} got {len(words)} words; give one for all sent levels, or "
+            f"{how_many(levels)} with {NONE!r} where there is nothing to say"
         )
-    for level, word in zip(LEVELS, words):
+    for level, word in zip(levels, words):
         if word != NONE and level not in sent:
             raise InputError(
                 f"{flag} got {word!r} for {level}, which --send leaves out; give {NONE!r} there"
             )
-    return {level: parse(level, word) for level, word in zip(LEVELS, words) if word != NONE}
+    return {level: parse(level, word) for level, word in zip(levels, words) if word != NONE}
 
 
 def _parse_bits(word: str) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS, subsampled
 from detectron2_patch.settings.registry import RESTORERS
 from detectron2_patch.settings.treatments import (
     COARSER,
@@ -27,13 +27,15 @@ _RESTORE = (
 )
 
 
-def restored(sent: Mapping[str, Treatment], words: Sequence[str] = ()) -> dict[str, Treatment]:
-    """Sent levels, P2 first, and the others made from them as the words of ``--restore`` say.
+def restored(
+    sent: Mapping[str, Treatment], words: Sequence[str] = (), levels: Sequence[str] = LEVELS
+) -> dict[str, Treatment]:
+    """Sent levels, finest first, and the others made from them as the words of ``--restore`` say.
 
     Raises:
         InputError: a word that isn't one, or that doesn't fit what is sent.
     """
-    missing = [level for level in LEVELS if level not in sent]
+    missing = [level for level in levels if level not in sent]
     overall, own = NEAREST, {}
     for word in words:
         level, equals, how = word.partition("=")
@@ -53,11 +55,17 @@ def restored(sent: Mapping[str, Treatment], words: Sequence[str] = ()) -> dict[s
             f"give one of {_RESTORE}"
         )
     _check_how(overall)
-    sent = {level: sent[level] for level in LEVELS if level in sent}
+    if overall.startswith(ORIGIN) and tuple(levels) != LEVELS:
+        raise InputError(
+            f"--restore {overall} is the study's, for P2 to P6, and this detector has "
+            f"{levels[0].upper()} to {levels[-1].upper()}; give another word"
+        )
+    last = subsampled(levels)
+    sent = {level: sent[level] for level in levels if level in sent}
     treatments: dict[str, Treatment] = dict(sent)
     for level in missing:  # P6 last: it may be made from a restored P5
-        treatments[level] = _make(level, own.get(level), overall, sent, treatments)
-    return {level: treatments[level] for level in LEVELS}
+        treatments[level] = _make(level, own.get(level), overall, sent, treatments, last)
+    return {level: treatments[level] for level in levels}
 
 
 def _make(
@@ -66,14 +74,15 @@ def _make(
     overall: str,
     sent: Mapping[str, Treatment],
     treatments: Mapping[str, Treatment],
+    last: str | None,
 ) -> Restored:
-    """The restoration of one level."""
+    """The restoration of one level; ``last`` is the one that is subsampled."""
     if own is not None:
-        return _explicit(level, own, sent, treatments)
+        return _explicit(level, own, sent, treatments, last)
     name, _, detail = overall.partition(":")
     if name == ORIGIN:
         return _of_origin(level, detail, sent)
-    if level == "p6":
+    if level == last:
         return Restored(SUBSAMPLE, (("p5", treatments["p5"]),))
     if name not in (NEAREST, *HOWS):
         return _registered(level, name, detail, sent)
@@ -93,16 +102,20 @@ def _make(
 
 
 def _explicit(
-    level: str, word: str, sent: Mapping[str, Treatment], treatments: Mapping[str, Treatment]
+    level: str,
+    word: str,
+    sent: Mapping[str, Treatment],
+    treatments: Mapping[str, Treatment],
+    last: str | None,
 ) -> Restored:
     """What ``LEVEL=HOW`` asks for, to the letter."""
     name, _, detail = word.partition(":")
     if name in RESTORERS.names() and name not in HOWS:
         return _registered(level, name, detail, sent)
     finer, coarser = _neighbours(level, sent)
-    if name == SUBSAMPLE and level == "p6" and not detail:
+    if name == SUBSAMPLE and level == last and not detail:
         return Restored(SUBSAMPLE, (("p5", treatments["p5"]),))
-    if name == FIT and not detail and level != "p6":
+    if name == FIT and not detail and level != last:
         return Restored(FIT, tuple(sent.items()))
     if name not in (FINER, COARSER, MIX) or (detail and name != MIX):
         raise InputError(
@@ -186,11 +199,11 @@ def _numbers(word: str, detail: str) -> tuple[float, ...]:
 
 def _neighbours(level: str, sent: Mapping[str, Treatment]) -> tuple[str | None, str | None]:
     """The nearest finer and the nearest coarser level that is sent."""
-    index = LEVELS.index(level)
-    finer = [one for one in LEVELS[:index] if one in sent]
-    coarser = [one for one in LEVELS[index + 1 :] if one in sent]
+    index = ANY.index(level)
+    finer = [one for one in ANY[:index] if one in sent]
+    coarser = [one for one in ANY[index + 1 :] if one in sent]
     return finer[-1] if finer else None, coarser[0] if coarser else None
 
 
 def _distance(one: str, other: str) -> int:
-    return abs(LEVELS.index(one) - LEVELS.index(other))
+    return abs(ANY.index(one) - ANY.index(other))

@@ -11,7 +11,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.json_form import treatments_from_json, treatments_to_json
 from detectron2_patch.settings.labels import label_of
-from detectron2_patch.settings.levels import LEVELS, SCOPES
+from detectron2_patch.settings.levels import LEVELS, SCOPES, check_levels, how_many
 from detectron2_patch.settings.parsing import parse_setting
 from detectron2_patch.settings.treatments import (
     CLEAN,
@@ -23,7 +23,7 @@ from detectron2_patch.settings.treatments import (
 from detectron2_patch.settings.words import SCOPE, arguments_of, split_flags, treatment_words
 
 RPN, PYRAMID = SCOPES
-Treatments = tuple[Treatment, ...]  # of P2 … P6
+Treatments = tuple[Treatment, ...]  # of each level, finest first
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Setting:
     """What becomes of each level, and who reads the maps as received. Equal settings are one.
 
     Attributes:
-        treatments: of P2 to P6; ``of`` takes a mapping.
+        treatments: of each level, finest first; ``of`` takes a mapping.
         scope: ``rpn`` or ``pyramid``.
         fitted: SHA-256 of the file of fitted parts; empty where no treatment uses one.
+        levels: the detector's, finest first.
 
     Raises:
         InputError: an unknown scope, or treatments that don't fit together.
@@ -42,11 +43,16 @@ class Setting:
     treatments: Treatments = (CLEAN,) * len(LEVELS)
     scope: str = PYRAMID
     fitted: str = ""
+    levels: tuple[str, ...] = LEVELS
 
     def __post_init__(self) -> None:
+        if len(self.treatments) != len(self.levels):
+            raise InputError(
+                f"{len(self.treatments)} treatments; give {how_many(check_levels(self.levels))}"
+            )
         if self.scope not in SCOPES:
             raise InputError(f"scope {self.scope!r} is unknown; choose {' or '.join(SCOPES)}")
-        all_levels(self.by_level())
+        all_levels(self.by_level(), self.levels)
         if self.image is not None and self.scope == RPN:
             raise InputError(
                 f"--image {self.image.word} in scope rpn: the whole detector sees the decoded "
@@ -57,13 +63,19 @@ class Setting:
 
     @classmethod
     def of(
-        cls, treatments: Mapping[str, float | Treatment], scope: str = PYRAMID, fitted: str = ""
+        cls,
+        treatments: Mapping[str, float | Treatment],
+        scope: str = PYRAMID,
+        fitted: str = "",
+        levels: tuple[str, ...] = LEVELS,
     ) -> Setting:
         """From level to treatment or ratio; ``inf`` is 1x1, levels left out are clean."""
-        return cls(tuple(all_levels(treatments).values()), scope, fitted)
+        return cls(tuple(all_levels(treatments, levels).values()), scope, fitted, levels)
 
     @classmethod
-    def parse(cls, words: str | Sequence[str], fitted: Any = None) -> Setting:
+    def parse(
+        cls, words: str | Sequence[str], fitted: Any = None, levels: tuple[str, ...] = LEVELS
+    ) -> Setting:
         """From the words of a command line::
 
             Setting.parse("--send p3 p5 --restore fit --bits 4", read_fitted("demo.npz"))
@@ -71,6 +83,7 @@ class Setting:
         Args:
             words: flags of a setting, ``--scope`` among them (left out: ``pyramid``).
             fitted: the fitted parts (``codec.fitted.Fitted``), where there are some.
+            levels: the detector's.
 
         Raises:
             InputError: words that make no setting.
@@ -85,8 +98,9 @@ class Setting:
         if len(scope) != 1:
             raise InputError(f"--scope got {' '.join(scope)!r}; give {' or '.join(SCOPES)}")
         arguments: dict[str, Any] = arguments_of(given)
-        treatments = parse_setting(**arguments, rank_of=None if fitted is None else fitted.rank_of)
-        return cls.of(treatments, scope[0], "" if fitted is None else fitted.sha256)
+        rank_of = None if fitted is None else fitted.rank_of
+        treatments = parse_setting(**arguments, rank_of=rank_of, levels=levels)
+        return cls.of(treatments, scope[0], "" if fitted is None else fitted.sha256, levels)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Setting:
@@ -96,7 +110,8 @@ class Setting:
             ValueError: it has another form (InputError is one).
         """
         treatments = treatments_from_json(data)
-        return cls(tuple(treatments.values()), data["scope"], data.get("fitted") or "")
+        fitted = data.get("fitted") or ""
+        return cls(tuple(treatments.values()), data["scope"], fitted, tuple(treatments))
 
     @classmethod
     def given(
@@ -104,20 +119,24 @@ class Setting:
         setting: Setting | str | Mapping[str, float | Treatment],
         scope: str | None = None,
         fitted: Any = None,
+        levels: tuple[str, ...] = LEVELS,
     ) -> Setting:
         """From what Python callers write: a setting, words for ``parse``, or a mapping for ``of``.
 
         Args:
             scope: of a mapping, or of words without ``--scope``; left out: ``pyramid``.
             fitted: the fitted parts, where there are some.
+            levels: the detector's. A clean setting is one of any levels.
 
         Raises:
-            InputError: none of these, or a scope that contradicts the setting's own.
+            InputError: none of these, a scope that contradicts the setting's own, or a setting of
+                other levels.
         """
         if isinstance(setting, str):
-            return cls.parse(setting if scope is None else f"{setting} {SCOPE} {scope}", fitted)
+            words = setting if scope is None else f"{setting} {SCOPE} {scope}"
+            return cls.parse(words, fitted, levels)
         if isinstance(setting, Mapping):
-            return cls.of(setting, PYRAMID if scope is None else scope)
+            return cls.of(setting, PYRAMID if scope is None else scope, levels=levels)
         if not isinstance(setting, Setting):
             raise InputError(
                 f"{setting!r} is no setting; give a Setting, words such as '--send p3 p5 --bits "
@@ -127,7 +146,12 @@ class Setting:
             raise InputError(
                 f"scope {scope!r} of a setting of scope {setting.scope!r}; leave it out"
             )
-        return setting
+        if setting.levels != levels and not setting.is_clean:
+            raise InputError(
+                f"a setting of {', '.join(setting.levels)}, and the detector has "
+                f"{', '.join(levels)}; make it with levels={levels}"
+            )
+        return setting if setting.levels == levels else cls.of({}, setting.scope, levels=levels)
 
     def to_json(self) -> dict[str, Any]:
         """As results hold it; see ``json_form``."""
@@ -152,12 +176,12 @@ class Setting:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is five ratios and nothing else."""
+        """Whether it is ratios and nothing else."""
         return all(isinstance(one, Sent) and one == Sent(one.ratio) for one in self.treatments)
 
     @property
     def ratios(self) -> tuple[float | None, ...]:
-        """Of P2 to P6; None of a level that isn't sent."""
+        """Of each level; None of one that isn't sent."""
         return tuple(
             None if isinstance(one, Restored) else getattr(one, "ratio", 1.0)
             for one in self.treatments
@@ -176,7 +200,7 @@ class Setting:
 
     def by_level(self) -> dict[str, Treatment]:
         """The treatments as a mapping."""
-        return dict(zip(LEVELS, self.treatments))
+        return dict(zip(self.levels, self.treatments))
 
     def in_scope(self, scope: str) -> Setting:
         """The same in another scope."""

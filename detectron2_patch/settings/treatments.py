@@ -7,7 +7,7 @@ of one level are one map, whatever words asked for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from detectron2_patch.errors import InputError
@@ -84,16 +84,18 @@ def is_sent(one: Treatment) -> bool:
     return not isinstance(one, Restored)
 
 
-def all_levels(treatments: Mapping[str, float | Treatment]) -> dict[str, Treatment]:
-    """A treatment for each of the five levels: those left out are clean, a number is a ratio.
+def all_levels(
+    treatments: Mapping[str, float | Treatment], levels: Sequence[str] = LEVELS
+) -> dict[str, Treatment]:
+    """A treatment for each of ``levels``: those left out are clean, a number is a ratio.
 
     Raises:
         InputError: an unknown level, a ratio below 1, or treatments that don't fit together.
     """
     for level in treatments:
-        if level not in LEVELS:
-            raise InputError(f"level {level!r} is unknown; the levels are {', '.join(LEVELS)}")
-    found = {level: treatments.get(level, CLEAN) for level in LEVELS}
+        if level not in levels:
+            raise InputError(f"level {level!r} is unknown; the levels are {', '.join(levels)}")
+    found = {level: treatments.get(level, CLEAN) for level in levels}
     whole = {level: _treatment(level, one) for level, one in found.items()}
     for level, treatment in whole.items():
         _check(level, treatment, whole)
@@ -118,7 +120,7 @@ def _check(level: str, one: Treatment, whole: Mapping[str, Treatment]) -> None:
     elif isinstance(one, Restored):
         _check_restored(level, one, whole)
     elif isinstance(one, PyramidCodec):
-        others = [other for other in one.levels if whole[other] != one]
+        others = [other for other in one.levels if whole.get(other) != one]
         if level not in one.levels or others:
             raise InputError(
                 f"{one.word} carries {', '.join(one.levels)}; give it to these levels and no other"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
-from detectron2_patch.settings.levels import LEVELS, ratio_to_json
+from detectron2_patch.settings.levels import ratio_to_json
 from detectron2_patch.settings.parsing import NONE
 from detectron2_patch.settings.registry import PYRAMID_FLAGS
 from detectron2_patch.settings.restoring import restored
@@ -88,23 +88,23 @@ def treatment_words(treatments: Mapping[str, Treatment]) -> str:
     whole = next((one for one in sent.values() if isinstance(one, PyramidCodec)), None)
     if whole is not None:  # it says itself which levels it carries
         return " ".join([*_restored(sent, treatments), *_pyramid(whole)])
-    words = _ratios(sent)
-    if len(sent) < len(LEVELS):
+    words = _ratios(sent, tuple(treatments))
+    if len(sent) < len(treatments):
         words += ["--send", *sent, *_restored(sent, treatments, always=True)]
     for key in ("rank", "bits", "range"):
         values = {level: getattr(one, key, "") or NONE for level, one in sent.items()}
-        words += _five(f"--{key}", values)
+        words += _five(f"--{key}", values, tuple(treatments))
     codecs = {
         level: one.word if isinstance(one, LevelCodec) else NONE for level, one in sent.items()
     }
-    return " ".join([*words, *_five("--level-codec", codecs)])
+    return " ".join([*words, *_five("--level-codec", codecs, tuple(treatments))])
 
 
 def _restored(
     sent: Mapping[str, Treatment], treatments: Mapping[str, Treatment], always: bool = False
 ) -> list[str]:
     """``--restore``, where it says something that goes not without saying."""
-    if not always and restored(sent) == dict(treatments):
+    if not always and restored(sent, (), tuple(treatments)) == dict(treatments):
         return []
     return [
         "--restore",
@@ -116,22 +116,22 @@ def _restored(
     ]
 
 
-def _ratios(sent: Mapping[str, Treatment]) -> list[str]:
-    ratios = [getattr(sent.get(level), "ratio", 1.0) for level in LEVELS]
-    plain = len(sent) == len(LEVELS) and all(isinstance(one, Sent) for one in sent.values())
+def _ratios(sent: Mapping[str, Treatment], levels: Sequence[str]) -> list[str]:
+    ratios = [getattr(sent.get(level), "ratio", 1.0) for level in levels]
+    plain = len(sent) == len(levels) and all(isinstance(one, Sent) for one in sent.values())
     if not plain and all(ratio == 1 for ratio in ratios):
         return []
     return ["--cr", *(str(ratio_to_json(ratio)) for ratio in ratios)]
 
 
-def _five(flag: str, values: Mapping[str, object]) -> list[str]:
-    """One word where all sent levels have it, else five; nothing where none has one."""
+def _five(flag: str, values: Mapping[str, object], levels: Sequence[str]) -> list[str]:
+    """One word where all sent levels have it, else one a level; nothing where none has one."""
     given = set(values.values())
     if given <= {NONE}:
         return []
     if len(given) == 1:
         return [flag, str(next(iter(given)))]
-    return [flag, *(str(values.get(level, NONE)) for level in LEVELS)]
+    return [flag, *(str(values.get(level, NONE)) for level in levels)]
 
 
 def _pyramid(codec: PyramidCodec) -> list[str]:

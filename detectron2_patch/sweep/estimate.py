@@ -14,7 +14,6 @@ import torch
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep.onepass import Detected, OnePass
 from detectron2_patch.sweep.plan import Plan
 from detectron2_patch.sweep.spool import encode
@@ -67,7 +66,7 @@ def _check_memory(sweep: Sweep, one_pass: OnePass, loaded) -> None:
     needed = sweep.batch_size * sum(4 * clean[level].numel() for level, _ in kept)
     free: float
     if one_pass.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(clean[LEVELS[0]].device)
+        free, _ = torch.cuda.mem_get_info(next(iter(clean.values())).device)
     else:
         free = _free_memory()
     if needed > free:

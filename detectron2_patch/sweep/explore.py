@@ -30,7 +30,7 @@ class Space:
     """The settings that choose a candidate for each level.
 
     Args:
-        candidates: what may be sent of a level, for each of P2 to P5; None: nothing.
+        candidates: what may be sent of a level, for each level of the wire; None: nothing.
         restorer: makes the treatments of a choice in which some level isn't sent.
         by: what is to be small, ``bytes`` or ``elements``.
     """
@@ -44,7 +44,7 @@ class Space:
         self.restorer = restorer
 
     def treatments(self, choice: Choice) -> Treatments:
-        """The treatments of P2 … P6 of a choice for P2 … P5."""
+        """The treatments of all levels of a choice for those of the wire."""
         sent = {level: one for level, one in zip(self.levels, choice) if one is not None}
         return self.restorer(sent)
 
@@ -137,11 +137,11 @@ class Space:
         return list(dict.fromkeys(self.treatments(one) for one in useful))
 
 
-def restore_with(words: Sequence[str]):
+def restore_with(words: Sequence[str], levels: Sequence[str] = LEVELS):
     """What makes treatments of sent levels: the others as ``words`` say, P6 of P5."""
 
     def make(sent: Mapping[str, Sent]) -> Treatments:
-        treatments = restored(sent, words)
-        return tuple(treatments[level] for level in LEVELS)
+        treatments = restored(sent, words, levels)
+        return tuple(treatments[level] for level in levels)
 
     return make

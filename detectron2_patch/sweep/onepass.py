@@ -28,10 +28,11 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import Fitted, check_fitted
 from detectron2_patch.codec.transmission import Channel, sent_elements
+from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.boxes import clip, to_image
 from detectron2_patch.rcnn.roi_heads import candidates
 from detectron2_patch.settings.codecs import Codec, ImageCodec
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.setting import RPN
 from detectron2_patch.settings.treatments import CLEAN, Treatment, sources_of
 from detectron2_patch.sweep.merge import common_order, prefix_lengths
 from detectron2_patch.sweep.plan import Plan
@@ -119,18 +120,26 @@ class OnePass:
         self.device = next(engine.model.parameters()).device
         self.seconds: Counter[str] = Counter()
         self.rows = 0
-        self.lists = [(level, t) for level in LEVELS for t in range(len(plan.treatments[level]))]
-        first = [self.lists.index((level, 0)) for level in LEVELS]
-        self.choices = plan.merges + np.array(first)  # (M, 5) indices into lists
-        self.choice_of = self.choices[plan.merge_of]  # (S, 5)
+        self.lists = [
+            (level, t) for level in plan.levels for t in range(len(plan.treatments[level]))
+        ]
+        first = [self.lists.index((level, 0)) for level in plan.levels]
+        self.choices = plan.merges + np.array(first)  # (M, L) indices into lists
+        self.choice_of = self.choices[plan.merge_of]  # (S, L)
         # a clean map that settings of scope rpn alone need is read by no RPN
         self.read_by_rpn = {self.lists[index] for index in np.unique(self.choices)}
-        most = max(len(plan.treatments[level]) for level in plan.pooled)
+        if engine.dense and any(setting.scope == RPN for setting in plan.settings):
+            raise InputError(
+                "scope rpn: the detector has no RPN, and all its heads read the same maps; give "
+                "scope pyramid"
+            )
+        most = max((len(plan.treatments[level]) for level in plan.pooled), default=1)
         self.columns = self._columns(engine.pooled)
         # (Q, most, W): the settings whose heads read treatment t of level q
-        self.readers = np.stack(
-            [pack(plan.box[:, q] == np.arange(most)[:, None]) for q in range(len(plan.pooled))]
-        )
+        readers = []
+        for column in plan.box.T:
+            readers.append(pack(column == np.arange(most)[:, None]))
+        self.readers = np.stack(readers) if readers else np.zeros((0, most, 1), dtype=np.uint64)
         self.read_by_heads = {
             (plan.pooled[q], t) for q, t in np.argwhere(self.readers.any(axis=2)).tolist()
         }
@@ -141,7 +150,7 @@ class OnePass:
             for source in list(sources_of(level, plan.treatments[level][t]))[1:]
         }
         self.image_codecs = [
-            one for one in plan.treatments[LEVELS[0]] if isinstance(one, ImageCodec)
+            one for one in plan.treatments[plan.levels[0]] if isinstance(one, ImageCodec)
         ]
         # in scope rpn nothing is saved, and no bytes are counted
         self.counted = {
@@ -159,11 +168,11 @@ class OnePass:
         """The (level, treatment) whose maps are in memory together while a batch is at work: the
         clean ones, those the heads read, and those that others are restored from."""
         read = {(level, self.plan.treatments[level][t]) for level, t in self.read_by_heads}
-        return {(level, CLEAN) for level in LEVELS} | read | self.sources
+        return {(level, CLEAN) for level in self.plan.levels} | read | self.sources
 
     def __call__(self, inputs: Sequence) -> tuple[list[Detected], np.ndarray]:
         """The detections of images of one padded size, as ``engine.read`` gives them, and counts
-        ``(2, L + 5)``, elements and bytes: of what each (level, treatment) sends of their maps,
+        ``(2, T + L)``, elements and bytes: of what each (level, treatment) sends of their maps,
         then of each level in full, and in its place of bytes, of images."""
         with self.timed("backbone"):
             batch = self.engine.batch(inputs)
@@ -177,11 +186,11 @@ class OnePass:
                 if (level, treatment) not in self.sources:
                     del channel.maps[level, treatment]
             with self.timed("rpn"):
-                proposals.append(
-                    self.engine.level_proposals(batch, level, treated)
-                    if (level, t) in self.read_by_rpn
-                    else None
-                )
+                head = self.engine.level_proposals
+                if self.engine.dense:
+                    head = self.engine.level_detections
+                read = (level, t) in self.read_by_rpn
+                proposals.append(head(batch, level, treated) if read else None)
             if (level, t) in self.read_by_heads:
                 maps[level, t] = treated
         del channel.maps
@@ -209,6 +218,9 @@ class OnePass:
         return found
 
     def _image(self, number: int, maps: dict, proposals: list, network_size, image_size):
+        if self.engine.dense:
+            with self.timed("suppress"):
+                return self._select(self._dense(proposals), network_size, image_size)[0]
         with self.timed("merge"):
             proposed = self._gather(proposals)
             prefixes = prefix_lengths(
@@ -229,6 +241,21 @@ class OnePass:
                 head, number, maps, detected, boxes, network_size, image_size
             )
         return detected
+
+    def _dense(self, found: list) -> _Candidates:
+        """What the levels give under each treatment; a setting has that of its own treatments."""
+        counts = [0 if one is None else len(one) for one in found]
+        list_of = np.repeat(np.arange(len(found)), counts)
+        settings = np.zeros((len(found), len(self.choice_of)), dtype=bool)
+        for column in self.choice_of.T:
+            settings[column, np.arange(len(column))] = True
+        members = pack(settings)
+        boxes, scores, classes = (
+            torch.cat([getattr(one, name) for one in found if one is not None]).cpu().numpy()
+            for name in ("boxes", "scores", "classes")
+        )
+        order = np.arange(len(list_of))
+        return _Candidates(order, classes, boxes, scores, lambda chosen: members[list_of[chosen]])
 
     def _gather(self, proposals: list) -> _Proposed:
         """All lists of one image, each no longer than a merge can use."""
@@ -253,7 +280,7 @@ class OnePass:
         """The boxes that the box head has to see and the treatment of the map that each is pooled
         from: ``(P,)`` and ``(P,)``, by level pooled from, then treatment."""
         depth = np.zeros((len(self.lists), *self.readers.shape[:2]), dtype=np.int32)
-        for column in range(len(LEVELS)):
+        for column in range(len(self.plan.levels)):
             for q in range(len(self.plan.pooled)):
                 where: Any = self.choice_of[:, column], q, self.plan.box[:, q]
                 np.maximum.at(depth, where, prefixes[:, column])
@@ -425,7 +452,7 @@ class OnePass:
         """Which settings have which candidate: its box is in their merge and they have it pooled
         from this treatment. ``(D, W)``."""
         taken = np.zeros((len(self.lists), len(prefixes)), dtype=np.int32)
-        for column in range(len(LEVELS)):
+        for column in range(len(self.plan.levels)):
             taken[self.choice_of[:, column], np.arange(len(prefixes))] = prefixes[:, column]
         members = self.readers[proposed.pooled[row], treatment]
         for start in range(0, len(row), _ROWS):
@@ -440,8 +467,8 @@ class OnePass:
             treatment = self.plan.treatments[level][t]
             elements.append(sent_elements(channel.clean[level].shape, treatment))
             nbytes.append(channel.nbytes.get((level, treatment), 0))
-        full = [channel.clean[level].numel() for level in LEVELS]
-        images = [len(channel.clean[level]) for level in LEVELS]
+        full = [channel.clean[level].numel() for level in self.plan.levels]
+        images = [len(channel.clean[level]) for level in self.plan.levels]
         return np.array([[*elements, *full], [*nbytes, *images]], dtype=np.int64)
 
     @contextmanager

@@ -27,7 +27,6 @@ from detectron2_patch.codec.payload import (
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.results.file import write_result
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.estimate import announce
 from detectron2_patch.sweep.onepass import OnePass
@@ -242,16 +241,16 @@ class _Payload:
     def __init__(self, sweep: Sweep, plan: Plan, counts: np.ndarray) -> None:
         self.plan, self.fitted = plan, sweep.fitted
         self.images = weigh_images(sweep.dataset)
-        ends = np.cumsum([len(plan.treatments[level]) for level in LEVELS])
+        ends = np.cumsum([len(plan.treatments[level]) for level in plan.levels])
         parts = np.split(counts, ends, axis=1)
-        self.counts = dict(zip(LEVELS, parts))
+        self.counts = dict(zip(plan.levels, parts))
         self.full, self.image_count = parts[-1][0].tolist(), int(parts[-1][1, 0])
 
     def of(self, index: int) -> dict[str, Any]:
         setting = self.plan.settings[index]
-        traffic = Traffic(self.image_count, dict(zip(LEVELS, self.full)))
+        traffic = Traffic.of(setting.levels, self.image_count, dict(zip(setting.levels, self.full)))
         treatments, nbytes = setting.by_level(), {}
-        for level, t in zip(LEVELS, self.plan.merges[self.plan.merge_of[index]]):
+        for level, t in zip(setting.levels, self.plan.merges[self.plan.merge_of[index]]):
             elements, count = self.counts[level][:, t].tolist()
             traffic.sent[level] = elements
             traffic.bits[level] = elements * sent_bits(treatments[level])

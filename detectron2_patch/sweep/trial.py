@@ -10,7 +10,6 @@ import numpy as np
 
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SHAPES
 from detectron2_patch.patch import patch_pyramid
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.onepass import Detected, OnePass
 from detectron2_patch.sweep.plan import make_plan
@@ -29,8 +28,12 @@ def tried(engine, inputs: Sequence[Any], scopes: Sequence[str]) -> str | None:
         inputs: the first images, as ``engine.read`` gives them.
         scopes: those of the settings.
     """
-    damage = dict(zip(LEVELS, cycle(_RATIOS)))
-    settings = [Setting.of(one, scope) for scope in sorted(set(scopes)) for one in (damage, {})]
+    damage = dict(zip(engine.levels, cycle(_RATIOS)))
+    settings = [
+        Setting.of(one, scope, levels=engine.levels)
+        for scope in sorted(set(scopes))
+        for one in (damage, {})
+    ]
     compared = 0
     try:
         one_pass = OnePass(engine, make_plan(settings, engine.head_levels))

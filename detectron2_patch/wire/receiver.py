@@ -36,7 +36,7 @@ class MapReceiver:
 
     def __init__(self, engine: Engine, setting: Setting, fitted: Fitted | None) -> None:
         self.engine, self.fitted = engine, fitted
-        self.treatments = setting.by_level()
+        self.treatments, self.levels = setting.by_level(), setting.levels
         self.whole = whole_codec(self.treatments)
         self.traffic = Traffic()
         self._padded: dict[Size, Size] = {}
@@ -52,6 +52,7 @@ class MapReceiver:
             self.fitted,
             self.engine.model.device,
             self._padded_size(entry.network_size),
+            self.levels,
         )
 
     @torch.inference_mode()

@@ -42,7 +42,7 @@ class MapSender:
     def __init__(self, engine: Engine, setting: Setting, fitted: Fitted | None) -> None:
         check_fitted(setting, fitted, engine.model)
         self.engine, self.fitted = engine, fitted
-        self.treatments = setting.by_level()
+        self.treatments, self.levels = setting.by_level(), setting.levels
 
     def read_all(self, sources: Sequence[Source], workers: int) -> Iterator[NetworkInput]:
         """The images, ahead by ``workers`` threads or processes."""
@@ -61,7 +61,7 @@ class MapSender:
         """What the coder does: the bitstream, and the sizes of its entry."""
         maps, padded = seen
         single = {level: one.float() for level, one in maps.items()}
-        data = send_pyramid(single, self.treatments, padded, self.fitted)
+        data = send_pyramid(single, self.treatments, padded, self.fitted, self.levels)
         size = (image.tensor.shape[-2], image.tensor.shape[-1])
         return data, {"image_size": image.image_size, "network_size": size}
 

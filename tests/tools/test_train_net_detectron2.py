@@ -128,7 +128,6 @@ def refused(train_net, arguments, tiny, capsys):
 @pytest.mark.parametrize(
     "name, named",
     [
-        ("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "is a RetinaNet"),
         ("COCO-Detection/fast_rcnn_R_50_FPN_1x.yaml", "Fast R-CNN"),
         ("COCO-Detection/rpn_R_50_FPN_1x.yaml", "ProposalNetwork"),
         ("COCO-Detection/faster_rcnn_R_50_C4_1x.yaml", "C4"),

@@ -14,6 +14,8 @@ for (let row = 0; row < count; row++) {
 }
 const CLEAN = levels.map(() => "1").join("-");
 const byId = (id) => document.getElementById(id);
+document.querySelector('#axis option[value="smaller"]').textContent =
+  "times smaller than " + data.wire + " in fp32";
 const lookUp = (scope, cr) => {
   const row = rows.get(scope + "/" + cr);
   if (row !== undefined || cr !== CLEAN) return row;
@@ -128,7 +130,7 @@ function showPayload(row) {
     put("sent", bytes === null ? "–" : each || size(bytes), bytes === null ? "not told by the result"
       : bits === null ? size(bytes) + " in all" : fixed(bits, 2) + " bits a pixel");
     put("smaller", times === null ? "–" : none ? "none" : times.toPrecision(3) + " times",
-      none ? "P2 to P5 in fp32, and more" : "smaller than P2–P5 in fp32");
+      none ? data.wire + " in fp32, and more" : "smaller than " + data.wire + " in fp32");
   }
 }
 
@@ -296,7 +298,7 @@ function show() {
 // ---- plots ----------------------------------------------------------------------------------
 const plots = {};
 const LOOKS = [["#0072B2", []], ["#D55E00", [8, 3]], ["#009E73", [7, 3, 2, 3]], ["#B07A00", [2, 3]],
-  ["#A8527F", [14, 4]]];
+  ["#A8527F", [14, 4]], ["#56B4E9", [4, 4]], ["#000000", [10, 2, 2, 2]]];
 const stops = [...new Set(levels.flatMap((level) => values[level]))].sort(
   (a, b) => (a === "max") - (b === "max") || a - b);
 const grid = { stroke: "#e3e3e3", width: 1 };

@@ -14,7 +14,6 @@ from detectron2_patch.report.figures.style import (
     new_figure,
 )
 from detectron2_patch.report.records import METRICS, Group
-from detectron2_patch.settings.levels import LEVELS
 
 STAR = "★"
 ESTIMATES = {
@@ -31,16 +30,17 @@ def draw(group: Group, scope: str, analysis: Mapping[str, Any]) -> Figure | None
         return None
     key = analysis.get("key", {}).get(scope) or {}
     canvas = new_figure(group, scope, "Key levels: points of AP that each level is worth", (9, 5.6))
+    levels = group.levels
     panels = list(canvas.subplots(2, 2).flat)
     missing, handles = [], {}
     for panel, metric in zip(panels, METRICS):
         panel.set_title(METRIC_NAMES[metric])
         panel.axhline(0, color="black", linewidth=0.8)
         panel.grid(axis="x", visible=False)
-        names = [f"{k.upper()} {STAR}" if k in key.get(metric, ()) else k.upper() for k in LEVELS]
-        panel.set_xticks(range(len(LEVELS)), names)
+        names = [f"{k.upper()} {STAR}" if k in key.get(metric, ()) else k.upper() for k in levels]
+        panel.set_xticks(range(len(levels)), names)
         for shift, (name, (label, look)) in enumerate(ESTIMATES.items()):
-            for place, level in enumerate(LEVELS):
+            for place, level in enumerate(levels):
                 one = metrics.get(metric, {}).get(level, {}).get(name) or {}
                 if one.get("value") is None:
                     missing.append(f"{metric} of {level.upper()} {label}")

@@ -12,12 +12,11 @@ from detectron2_patch.report.figures.style import (
     show_ratio,
 )
 from detectron2_patch.report.records import METRICS, Group, Record
-from detectron2_patch.settings.levels import LEVELS
 
 
 def draw(group: Group, scope: str) -> Figure | None:
     """Four panels, a line a level; None where no level was damaged alone."""
-    found = {level: _alone(group, scope, i) for i, level in enumerate(LEVELS)}
+    found = {level: _alone(group, scope, i) for i, level in enumerate(group.levels)}
     damaged = sorted({ratio for line in found.values() for ratio in line if ratio != 1})
     if not damaged:
         return None

@@ -13,7 +13,6 @@ from detectron2_patch.report.figures.style import (
     new_figure,
 )
 from detectron2_patch.report.records import Group, Record
-from detectron2_patch.settings.levels import LEVELS
 
 SIZES = {
     "APs": ("small objects (APs)", BLUE, ""),
@@ -24,8 +23,8 @@ SIZES = {
 
 def draw(group: Group, scope: str) -> Figure | None:
     """Bars of lost points, three a pair; None without a clean result or any pair at ``max``."""
-    pairs = list(combinations(range(len(LEVELS)), 2))
-    names = ["+".join(LEVELS[i].upper() for i in pair) for pair in pairs]
+    pairs = list(combinations(range(len(group.levels)), 2))
+    names = ["+".join(group.levels[i].upper() for i in pair) for pair in pairs]
     found = [_find(group, scope, pair) for pair in pairs]
     if group.clean is None or not any(found):
         return None
@@ -69,5 +68,5 @@ def draw(group: Group, scope: str) -> Figure | None:
 
 
 def _find(group: Group, scope: str, pair: tuple[int, int]) -> Record | None:
-    ratios = tuple(math.inf if i in pair else 1 for i in range(len(LEVELS)))
+    ratios = tuple(math.inf if i in pair else 1 for i in range(len(group.levels)))
     return group.find(scope, ratios)

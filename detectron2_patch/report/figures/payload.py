@@ -16,6 +16,7 @@ from detectron2_patch.report.figures.style import (
     show_ratio,
 )
 from detectron2_patch.report.records import Group, Record, pareto_front
+from detectron2_patch.settings.levels import span, wire_levels
 
 MOST_NAMED = 12
 NEAR = 5.0  # points of AP: the drop that the right panel shows
@@ -43,7 +44,7 @@ def draw(group: Group) -> Figure | None:
                 bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": RED},
             )
         panel.set_xscale("log")
-        panel.set_xlabel("times smaller than P2–P5 in fp32")
+        panel.set_xlabel(f"times smaller than {span(wire_levels(group.levels), '–')} in fp32")
     panels[0].set_title("All settings")
     panels[0].set_ylabel("points of AP lost")
     panels[1].set_title(f"Those that lose {NEAR:g} points at most")
@@ -70,7 +71,8 @@ def draw(group: Group) -> Figure | None:
         columnspacing=1.5,
     )
     text = (
-        "Points of AP lost against how many times less has to be sent than P2 to P5 as 32-bit "
+        "Points of AP lost against how many times less has to be sent than "
+        f"{span(wire_levels(group.levels))} as 32-bit "
         "numbers; the line joins the settings that no other one beats."
     )
     return Figure("payload_pyramid", text, canvas)

@@ -31,6 +31,9 @@ LEVEL_STYLE: dict[str, dict[str, Any]] = {
     "p4": {"color": GREEN, "marker": "^", "linestyle": (0, (4, 1.5, 1, 1.5))},
     "p5": {"color": ORANGE, "marker": "D", "linestyle": (0, (1, 1.2))},
     "p6": {"color": PINK, "marker": "v", "linestyle": (0, (8, 2))},
+    "p7": {"color": SKY, "marker": "P", "linestyle": (0, (2, 2))},
+    "p8": {"color": BLACK, "marker": "X", "linestyle": (0, (6, 1, 1, 1))},
+    "p1": {"color": BLACK, "marker": "*", "linestyle": ":"},
 }
 METRIC_NAMES = {
     "AP": "AP, all objects",

@@ -1,0 +1,51 @@
+"""The levels of a configured detector, before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from yacs.config import CfgNode
+
+from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import ANY, LEVELS, check_levels
+
+
+def is_dense(cfg: CfgNode) -> bool:
+    """Whether there is one kind of head, and no RPN."""
+    return cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
+
+
+def class_count(cfg: CfgNode) -> int:
+    """How many classes the detector knows."""
+    return (cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS).NUM_CLASSES
+
+
+def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The levels that the heads read, finest first.
+
+    Args:
+        given: what they are, where their names don't tell.
+
+    Raises:
+        InputError: they are no pyramid, or as many as ``given`` they are not.
+    """
+    model = cfg.MODEL
+    names = list(dict.fromkeys([*model.RPN.IN_FEATURES, *model.ROI_HEADS.IN_FEATURES]))
+    if is_dense(cfg):
+        names = list(model.RETINANET.IN_FEATURES)
+    if given is not None:
+        if len(given) != len(names):
+            raise InputError(
+                f"--levels names {len(given)}, and the detector reads {len(names)} "
+                f"({', '.join(names)}); give one for each"
+            )
+        return check_levels(given)
+    levels = sorted(str(name).lower() for name in names)
+    if len(levels) == 1:  # no pyramid, which is refused elsewhere
+        return LEVELS
+    if not set(levels) <= set(ANY):
+        raise InputError(
+            f"the detector reads {', '.join(names)}, whose names don't tell their strides; give "
+            "--levels, such as p2 p3 p4 p5 (P2 has stride 4, P3 has 8)"
+        )
+    return check_levels(levels)

@@ -131,7 +131,7 @@ def _combinations(
     """
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     models = []
-    levels = LEVELS
+    levels: tuple[str, ...] = LEVELS
     for result in results:
         setting = Setting.from_json(result["setting"])
         # the origin's files say nothing of their dataset

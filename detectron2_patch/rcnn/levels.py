@@ -17,7 +17,8 @@ def level_names(model: Any) -> dict[str, str]:
     Raises:
         InputError: no backbone or heads, or what they read is no pyramid.
     """
-    backbone, dense = getattr(model, "backbone", None), hasattr(model, "head_in_features")
+    backbone: Any = getattr(model, "backbone", None)
+    dense = hasattr(model, "head_in_features")
     for part in ("backbone",) if dense else ("backbone", "proposal_generator"):
         if not isinstance(getattr(model, part, None), nn.Module):
             raise InputError(

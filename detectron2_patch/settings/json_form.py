@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import (
     ImageCodec,
     LevelCodec,
@@ -77,7 +78,7 @@ def treatments_from_json(setting: Mapping[str, Any]) -> dict[str, Treatment]:
 
 
 def _treatments(setting: Mapping[str, Any]) -> dict[str, Treatment]:
-    levels = check_levels(tuple(setting["cr"]))
+    levels = _levels(setting["cr"])
     if "image" in setting:
         return dict.fromkeys(levels, codec_from_json(IMAGE_CODECS, setting["image"]))
     sent: dict[str, Treatment] = {
@@ -100,6 +101,13 @@ def _treatments(setting: Mapping[str, Any]) -> dict[str, Treatment]:
         return Restored(one["how"], sources, tuple(one.get("weights", ())))
 
     return {level: treatment(level) for level in levels}
+
+
+def _levels(names: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        return check_levels(tuple(names))
+    except InputError as error:
+        raise ValueError(f"its setting can't be read: {error}") from error
 
 
 def _sent(setting: Mapping[str, Any], level: str, ratio: float | str) -> Sent:

@@ -65,14 +65,8 @@ def identity(path: str | Path) -> dict[str, str]:
 
 def same_detector(one: Mapping[str, str], other: Mapping[str, str]) -> bool | None:
     """Whether two ``identity`` are of one detector; None where they have nothing to compare."""
-    if one["sha256"] == other["sha256"]:
-        return all(one[part] == other[part] for part in _shared(one, other))
-    shared = _shared(one, other)
-    return all(one[part] == other[part] for part in shared) if HEADS in shared else None
-
-
-def _shared(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    return [part for part in (BACKBONE, HEADS) if part in one and part in other]
+    shared = [part for part in (BACKBONE, HEADS) if part in one and part in other]
+    return all(one[part] == other[part] for part in shared) if shared else None
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

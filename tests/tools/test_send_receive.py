@@ -1,6 +1,9 @@
 """tools/send.py and tools/receive.py: what train_net.py finds, from the bitstreams alone."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -99,3 +102,153 @@ def test_the_very_result_of_train_net(
     sizes = sum(path.stat().st_size for path in (tiny / "sent" / "streams").iterdir())
     once = sum(whole["payload"]["side_bytes"].values())
     assert sizes == whole["payload"]["total_bytes"] - once
+
+
+def sent_bytes(folder):
+    """All that a folder of bitstreams holds."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_receiver_opens_no_image_and_has_no_backbone(
+    send, receive, line, data, tiny, monkeypatch
+):
+    from PIL import Image
+
+    from detectron2_patch.engines import choice
+
+    built = []
+    before = choice.build_engine
+    monkeypatch.setattr(choice, "build_engine", lambda *a: built.append(before(*a)) or built[-1])
+    assert send.main(line(tiny / "sent", "--bits", "4", *data)) == 0
+    (tiny / "images").rename(tiny / "elsewhere")
+    monkeypatch.setattr(Image, "open", lambda *a, **k: pytest.fail("an image was opened"))
+    ends = ["--annotations", tiny / "boxes.json", "--results-dir", tiny / "halves"]
+    assert receive.main(line(tiny / "sent", *ends)) == 0
+    names = [[name for name, _ in one.model.named_parameters()] for one in built]
+    assert names[0] and all(name.startswith("backbone.") for name in names[0])
+    assert names[1] and not any(name.startswith("backbone.") for name in names[1])
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_checkpoints_of_one_half(by_hand, load, send, receive, line, data, tiny, capsys):
+    """What either half is cut to is enough for it, and is known to belong to the other."""
+    import torch
+
+    halves = {"backbone": "sender.pth", "heads": "receiver.pth"}
+    for part, name in halves.items():
+        if by_hand:
+            state = torch.load(tiny / "weights.pth", weights_only=True)["model"]
+            kept = {
+                k: v for k, v in state.items() if k.startswith("backbone.") == (part == "backbone")
+            }
+            torch.save({"model": kept}, tiny / name)
+        else:
+            cut = [str(tiny / "weights.pth"), str(tiny / name), "--part", part]
+            assert load("export_weights").main(cut) == 0
+    assert send.main(line(tiny / "whole", "--bits", "4", *data)) == 0
+    assert send.main(line(tiny / "half", "--bits", "4", *data, weights="sender.pth")) == 0
+    pairs = [("whole", "weights.pth", 0), ("whole", "receiver.pth", 0), ("half", "weights.pth", 0)]
+    pairs += [("half", "receiver.pth", 2 if by_hand else 0), ("whole", "sender.pth", 2)]
+    found = []
+    for folder, weights, status in pairs:
+        capsys.readouterr()
+        assert receive.main(line(tiny / folder, weights=weights)) == status, (folder, weights)
+        found.append(capsys.readouterr())
+    assert len({one.out for one, pair in zip(found, pairs) if pair[2] == 0}) == 1
+    if by_hand:
+        assert "nothing tells that they belong together" in found[3].err
+    assert found[4].err.count("error:") == 1
+
+
+def test_another_detector_is_refused(send, receive, line, data, tiny, tiny_opts, capsys):
+    import torch
+
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.rcnn.model import FasterRCNN
+
+    torch.manual_seed(1)
+    model = FasterRCNN(load_cfg("configs/demo.yaml", tiny_opts))
+    torch.save({"model": model.state_dict()}, tiny / "other.pth")
+    assert send.main(line(tiny / "sent", "--bits", "4", *data)) == 0
+    assert receive.main(line(tiny / "sent", weights="other.pth")) == 2
+    assert "of another detector" in capsys.readouterr().err
+    assert receive.main(line(tiny / "sent", "--bits", "3")) == 2
+    assert "leave these flags out" in capsys.readouterr().err
+    assert receive.main(line(tiny / "sent", opts=["INPUT.MIN_SIZE_TEST", "96"])) == 2
+    assert "another INPUT or backbone configuration" in capsys.readouterr().err
+    assert send.main(line(tiny / "sent", "--bits", "3", *data)) == 2
+    assert "holds bitstreams of another setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", ["nothing", "half a line", "a file without a line"])
+def test_the_same_command_goes_on(left, send, line, data, tiny):
+    """Whatever a kill leaves, the folder ends as if there had been none."""
+    words = line(tiny / "once", "--bits", "4", *data)
+    assert send.main(words) == 0
+    wanted = sent_bytes(tiny / "once")
+    begun = tiny / "begun"
+    (begun / "streams").mkdir(parents=True)
+    lines = wanted["manifest.jsonl"].splitlines(keepends=True)
+    head = b"".join(lines[:2]) + (lines[2][:20] if left == "half a line" else b"")
+    (begun / "manifest.jsonl").write_bytes(head)
+    (begun / "streams" / "00000001.bin").write_bytes(wanted["00000001.bin"])
+    if left == "a file without a line":
+        (begun / "streams" / "00000002.bin").write_bytes(b"of before")
+    assert send.main(line(begun, "--bits", "4", *data)) == 0
+    assert sent_bytes(begun) == wanted
+
+
+def test_altered_missing_and_swapped_files_are_refused(send, receive, line, data, tiny, capsys):
+    assert send.main(line(tiny / "sent", "--bits", "4", *data)) == 0
+    one, two = (tiny / "sent" / "streams" / f"0000000{n}.bin" for n in (1, 2))
+    first, second = one.read_bytes(), two.read_bytes()
+    for left, right in ((second, first), (first[:-1], second), (first[:-1] + b"x", second)):
+        one.write_bytes(left)
+        two.write_bytes(right)
+        capsys.readouterr()
+        assert receive.main(line(tiny / "sent")) == 2
+        assert "isn't the one that was sent" in capsys.readouterr().err
+    one.unlink()
+    assert receive.main(line(tiny / "sent")) == 2
+    assert "ask for it again" in capsys.readouterr().err
+
+
+def test_ap_needs_all_images_and_no_other(send, receive, line, data, tiny, capsys):
+    images = ["--images", tiny / "images"]
+    assert send.main(line(tiny / "sent", "--bits", "4", *images)) == 0
+    ends = ["--annotations", tiny / "boxes.json", "--results-dir", tiny / "results"]
+    assert receive.main(line(tiny / "sent", *ends)) == 2
+    assert "0 of the 3 images" in capsys.readouterr().err
+    assert not (tiny / "results").exists()
+
+
+def test_a_pipe_between_two_processes(tiny, line, capsys, receive, send):
+    """Detections come as names do: the first image's before the second one is named."""
+    given = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd(), **os.environ}
+
+    def start(tool, stdin, *words):
+        return subprocess.Popen(
+            [sys.executable, f"tools/{tool}.py", *line("-", *words)],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=given,
+        )
+
+    sender = start("send", subprocess.PIPE, "--bits", "4", "--images", "-")
+    receiver = start("receive", sender.stdout)
+    sender.stdout.close()
+    names = [str(tiny / "images" / f"{n}.png") for n in (1, 2, 3)]
+    found = []
+    for name in names:
+        sender.stdin.write(name.encode() + b"\n")
+        sender.stdin.flush()
+        found.append(json.loads(receiver.stdout.readline()))
+    sender.stdin.close()
+    assert (sender.wait(60), receiver.wait(60)) == (0, 0), receiver.stderr.read()
+    assert receiver.stdout.read() == b""
+    assert [one["file_name"] for one in found] == names
+    assert send.main(line(tiny / "sent", "--bits", "4", "--images", tiny / "images")) == 0
+    capsys.readouterr()
+    assert receive.main(line(tiny / "sent")) == 0
+    assert found == [json.loads(text) for text in capsys.readouterr().out.splitlines()]

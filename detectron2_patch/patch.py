@@ -145,6 +145,7 @@ def patch_pyramid(
     """
     fitted = open_fitted(fitted)
     patch = Patch(_of_maps(Setting.given(setting, scope, fitted)), fitted)
+    loaded = getattr(model, "weights", None)  # an engine knows whether it was given any
     if not hasattr(model, "backbone") and isinstance(getattr(model, "model", None), nn.Module):
         model = model.model
     for part in ("backbone", "proposal_generator"):
@@ -153,7 +154,7 @@ def patch_pyramid(
                 f"{type(model).__name__} has no {part}; a detector with an RPN and FPN is needed"
             )
     check_fitted(patch.setting, fitted, model)
-    if is_untrained(model):
+    if loaded is None and is_untrained(model):
         warnings.warn(f"{UNTRAINED}; load a checkpoint first", stacklevel=3)
     rpn = patch.setting.scope == RPN
     handle = _hook_rpn(model, patch) if rpn else _hook_backbone(model, patch)

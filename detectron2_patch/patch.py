@@ -153,13 +153,14 @@ def patch_pyramid(
         RuntimeError: the block ended and the patched part had not run once (``must_run``).
     """
     fitted = open_fitted(fitted)
+    loaded = getattr(model, "weights", None)  # an engine knows whether it was given any
     if not hasattr(model, "backbone") and isinstance(getattr(model, "model", None), nn.Module):
         model = model.model
     _check_eager(model)
     names = level_names(model)
     patch = Patch(_of_maps(Setting.given(setting, scope, fitted, tuple(names))), fitted, names)
     check_fitted(patch.setting, fitted, model)
-    if is_untrained(model):
+    if loaded is None and is_untrained(model):
         warnings.warn(f"{UNTRAINED}; load a checkpoint first", stacklevel=3)
     rpn = patch.setting.scope == RPN
     if rpn and not isinstance(getattr(model, "proposal_generator", None), nn.Module):

@@ -156,7 +156,7 @@ def evaluate(
     evaluators = {"bbox": CocoEvaluator(dataset), **engine.shape_evaluators(dataset)}
     recoder = None if setting.image is None else Recoder(setting.image)
     of_maps = Setting.of({}, setting.scope, levels=engine.levels) if recoder else setting
-    with patch_pyramid(engine.model, of_maps, fitted=fitted) as patch:
+    with patch_pyramid(engine, of_maps, fitted=fitted) as patch:
         mine = detect_dataset(engine, dataset, workers, recoder)
     counted = patch.traffic
     if recoder is not None:  # the maps are made by the receiver

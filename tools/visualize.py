@@ -211,7 +211,9 @@ def draw_maps(engine, image: Path, output: Path, treat, title: str) -> None:
     before = engine.pyramid(batch)
     sent, after = treat(before)
     part = image_part(network_input.tensor, batch.tensor.shape)
-    write(compare_maps(read_image(image, "RGB"), before, sent, after, title, part), output)
+    pixels = read_image(image, "RGB")
+    told = treat.keywords["treatments"]
+    write(compare_maps(pixels, before, sent, after, title, part, treatments=told), output)
 
 
 def write(picture, output: Path) -> None:

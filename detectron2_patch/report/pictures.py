@@ -12,6 +12,7 @@ from torchvision.ops import box_iou
 # Colours that stay apart in greyscale and for colour-blind readers (Okabe and Ito 2008).
 BOTH, LOST, NEW = "#56B4E9", "#E69F00", "#FFFFFF"
 LABEL = 15  # height of a label in pixels
+NOTHING = "nothing is found in this image"
 SAME = 0.5  # IoU from which two detections of one class are the same object
 
 Detections = Mapping[str, np.ndarray]
@@ -60,13 +61,11 @@ def compare(
     picture.paste(left, (0, head))
     picture.paste(right, (left.width + 8, head))
     draw = ImageDraw.Draw(picture)
+    of_clean = f"{len(lost)} found, of which {lost.sum()} are lost on the right (dashed)"
+    of_damaged = f"{len(new)} found, of which {new.sum()} are new (dashed)"
     for x, name, line in (
-        (
-            6,
-            "clean pyramid",
-            f"{len(lost)} found, of which {lost.sum()} are lost on the right (dashed)",
-        ),
-        (left.width + 14, title, f"{len(new)} found, of which {new.sum()} are new (dashed)"),
+        (6, "clean pyramid", of_clean if len(lost) else NOTHING),
+        (left.width + 14, title, of_damaged if len(new) else NOTHING),
     ):
         _line(draw, (x, 4), name, 15, left.width - 12)
         _line(draw, (x, 26), line, 14, left.width - 12)

@@ -6,6 +6,7 @@ from detectron2_patch.report.map_pictures import (
     image_part,
     sent_and_restored,
     strength,
+    what_was_sent,
 )
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.parsing import parse_setting
@@ -38,7 +39,7 @@ def test_a_row_a_level_and_grey_where_nothing_is_sent():
     pixels = np.full((40, 80, 3), 99, dtype=np.uint8)
     sent = {**maps(), "p4": None}
     picture = np.asarray(compare_maps(pixels, maps(), sent, maps(0.0), "title", side=100))
-    left, top, across, down = 110, 60, 158, 198
+    left, top, across, down = 150, 60, 158, 198
     yellow, violet, grey = (253, 231, 37), (68, 1, 84), (64, 64, 64)
 
     def colour(row, column):
@@ -47,6 +48,19 @@ def test_a_row_a_level_and_grey_where_nothing_is_sent():
     for row in range(5):
         assert colour(row, 0) == yellow and colour(row, 2) == violet and colour(row, 3) == yellow
         assert colour(row, 1) == (grey if row == 2 else yellow)
+
+
+def test_each_row_has_its_colour_bar_and_says_what_was_sent():
+    pixels = np.full((80, 80, 3), 99, dtype=np.uint8)
+    treatments = parse_setting(send=["p3"], bits=[2], range=["channel"])
+    picture = np.asarray(
+        compare_maps(pixels, maps(), maps(), maps(), "title", side=100, treatments=treatments)
+    )
+    bar = picture[60:160, 150 + 4 * 158 + 5]
+    assert tuple(bar[0]) == (253, 231, 37) and tuple(bar[-1]) == (68, 1, 84)
+    assert what_was_sent(treatments["p3"]) == ["sent: 2 bits,", "range of a channel"]
+    assert what_was_sent(treatments["p2"]) == ["made from P3", "(coarser)"]
+    assert what_was_sent(parse_setting(cr=[4, 1, 1, 1, 1])["p2"]) == ["sent as float32"]
 
 
 def test_padding_is_cut_off():

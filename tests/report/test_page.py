@@ -241,6 +241,78 @@ def test_the_plot_has_bits_per_pixel_across_too_with_the_pictures(page, tmp_path
 
 
 @needs_browser
+def test_the_menu_is_searched_and_the_sliders_say_that_they_do_not_apply(page, grid):
+    page.open(grid.as_uri())
+    names = "[...document.querySelectorAll('#method optgroup option')].map(o => o.textContent)"
+    assert sorted(page.run(names)) == ["2 bits P2 P3", "4 bits P2 P3"]
+    search = """{ const s = document.getElementById("search"); s.value = %r;
+        s.dispatchEvent(new Event("input")); }"""
+    page.run(search % "P3 4")
+    assert page.run(names) == ["4 bits P2 P3"]
+    page.run("""{ const s = document.getElementById("method"); s.selectedIndex = 1;
+        s.dispatchEvent(new Event("change")); }""")
+    assert shown(page, "state", "p2-value", "p6-value") == ["4 bits P2 P3", "not used", "not used"]
+    assert "don't apply" in page.run("document.getElementById('levels-note').innerText")
+    page.run(search % "nonsense")
+    assert page.run(names) == []
+    assert "none" in page.run("document.getElementById('method').innerText")
+    move(page, p2=1)
+    assert page.run("document.getElementById('levels-note').hidden") is True
+    assert shown(page, "p2-value") == ["2 (25 % left)"]
+
+
+@needs_browser
+def test_numbers_are_written_as_people_write_them(page, tmp_path):
+    one = made(1, 1, 1, 1, 1, bits={"p2": 2})
+    one["payload"].update(total_bytes=20, bits_per_pixel=0.00125)
+    one["schema"] = SCHEMA
+    (tmp_path / "1.json").write_text(json.dumps(one))
+    (tmp_path / "0.json").write_text(json.dumps(made(1, 1, 1, 1, 1)))
+    page.open(make_report([str(tmp_path)], str(tmp_path / "report")).as_uri())
+    page.run("""{ const s = document.getElementById("method"); s.selectedIndex = 1;
+        s.dispatchEvent(new Event("change")); }""")
+    assert shown(page, "smaller") == [f"{round(4 * 54400 / 20):,} times"]
+    assert "e+" not in page.run("document.body.innerText")
+
+
+OVERLAPS = """(() => {
+    const boxes = [...document.querySelectorAll("#explorer *, header *")].filter((e) =>
+        [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) && e.checkVisibility()
+        && !e.closest("select, .u-legend, noscript"));
+    const found = [];
+    const rects = boxes.map((e) => { const r = document.createRange(); r.selectNodeContents(e);
+        return [...r.getClientRects()].filter((b) => b.width && b.height); });
+    for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
+      if (boxes[i].contains(boxes[j]) || boxes[j].contains(boxes[i])) continue;
+      for (const a of rects[i]) for (const b of rects[j]) {
+        const [w, h] = [Math.min(a.right, b.right) - Math.max(a.left, b.left),
+          Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
+        if (w > 2 && h > 3) found.push(boxes[i].textContent + " / " + boxes[j].textContent);
+      }
+    }
+    return [...new Set(found)]; })()"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [400, 1280])
+def test_no_text_covers_another_and_figures_are_legible(tmp_path, grid, width):
+    with Page(CHROMIUM, tmp_path / "profile", width=width, height=900) as page:
+        page.open(grid.as_uri())
+        assert page.run(OVERLAPS) == []
+        page.run("""{ const s = document.getElementById("method"); s.selectedIndex = 1;
+            s.dispatchEvent(new Event("change")); }""")
+        page.run(FRAMES)
+        assert page.run(OVERLAPS) == []
+        assert page.run("document.documentElement.scrollWidth") <= width
+        # type of 8 points in a drawing of 96 pixels an inch, as it is shown
+        smallest = page.run(
+            "Math.min(...[...document.querySelectorAll('.drawn img')].map(i =>"
+            "8 * 96 / 72 * i.clientWidth / i.naturalWidth))"
+        )
+        assert smallest >= 9
+
+
+@needs_browser
 def test_narrow_screens_need_no_sideways_scrolling(tmp_path, grid):
     with Page(CHROMIUM, tmp_path / "profile", width=400, height=800) as page:
         page.open(grid.as_uri())

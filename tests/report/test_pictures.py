@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from detectron2_patch.report import pictures
 from detectron2_patch.report.pictures import compare, without_counterpart
 
 
@@ -30,6 +31,16 @@ def test_one_object_found_twice_has_one_partner():
 def test_nothing_found_is_nothing_lost_and_all_lost(other):
     assert without_counterpart(found([], []), found(*other)).tolist() == []
     assert without_counterpart(found([[0, 0, 9, 9]], [5]), found(*other)).tolist() == [True]
+
+
+def test_an_image_in_which_nothing_is_found_says_so(monkeypatch):
+    said = []
+    monkeypatch.setattr(pictures, "_line", lambda draw, place, text, *rest: said.append(text))
+    pixels = np.full((40, 60, 3), 99, dtype=np.uint8)
+    compare(pixels, found([], []), found([], []), None, "ratio 8", side=120)
+    assert said.count(pictures.NOTHING) == 2
+    compare(pixels, found([[5, 5, 30, 30]], [1]), found([], []), None, "ratio 8", side=120)
+    assert said.count(pictures.NOTHING) == 3 and "1 found, of which 1 are lost" in " ".join(said)
 
 
 def test_the_picture_has_two_panels():

@@ -33,6 +33,9 @@ const fixed = (value, digits = 1) => {
   const text = value.toFixed(digits);
   return Number(text) === 0 ? (0).toFixed(digits) : text.replace("-", "−");
 };
+// As people write numbers: 0.724, 12.4, 939, 10,400.
+const human = (value) => (
+  value >= 99.95 ? Math.round(value).toLocaleString("en") : value.toPrecision(3));
 const signed = (value) => {
   const text = fixed(value);
   return Number(text) > 0 ? "+" + text : text;
@@ -129,7 +132,7 @@ function showPayload(row) {
     const each = data.images && bytes !== null ? size(bytes / data.images) + " an image" : null;
     put("sent", bytes === null ? "–" : each || size(bytes), bytes === null ? "not told by the result"
       : bits === null ? size(bytes) + " in all" : fixed(bits, 2) + " bits a pixel");
-    put("smaller", times === null ? "–" : none ? "none" : times.toPrecision(3) + " times",
+    put("smaller", times === null ? "–" : none ? "none" : human(times) + " times",
       none ? data.wire + " in fp32, and more" : "smaller than " + data.wire + " in fp32");
   }
 }
@@ -220,19 +223,32 @@ function buildControls() {
 }
 
 function buildMethods() {
-  const list = byId("method");
-  list.append(element("option", "choose …", { value: "" }));
+  const list = byId("method"), search = byId("search");
+  listMethods("");
+  list.addEventListener("change", () => { if (list.value !== "") select(Number(list.value)); });
+  search.addEventListener("input", () => { listMethods(search.value); showControls(); });
+  byId("methods").hidden = list.children.length < 2;
+}
+
+// The methods whose names have all the words of a search, in the order of their scopes.
+function listMethods(text) {
+  const list = byId("method"), words = text.toLowerCase().split(/\s+/).filter((word) => word);
+  const found = Object.keys(others).filter((row) => {
+    const name = others[row].toLowerCase();
+    return words.every((word) => name.includes(word));
+  });
+  list.replaceChildren(element("option",
+    found.length === 0 ? "none has these words" : "choose of " + found.length.toLocaleString("en") + " …",
+    { value: "" }));
   for (const scope of scopes) {
     const group = element("optgroup", undefined, { label: "scope " + scope });
-    for (const row of Object.keys(others)) {
+    for (const row of found) {
       if (scopes[points.scope[row]] === scope) {
         group.append(element("option", others[row], { value: row }));
       }
     }
     if (group.children.length) list.append(group);
   }
-  list.addEventListener("change", () => { if (list.value !== "") select(Number(list.value)); });
-  byId("methods").hidden = list.children.length < 2;
 }
 
 function buildAnswers() {
@@ -259,7 +275,7 @@ function showControls() {
   }
   levels.forEach((level, i) => {
     const ratio = state.cr[i], share = data.shares[level][ratio];
-    let text = state.other !== null ? "–" : ratio;
+    let text = state.other !== null ? "not used" : ratio;
     if (state.other === null && share !== undefined) {
       text += share === 1 ? " (whole)" : " (" + Number((100 * share).toPrecision(2)) + " % left)";
     }
@@ -267,6 +283,8 @@ function showControls() {
     sliders[level].setAttribute("aria-valuetext", text);
     byId(level + "-value").textContent = text;
   });
+  byId("levels").classList.toggle("unused", state.other !== null);
+  byId("levels-note").hidden = state.other === null;
   byId("method").value = state.other === null ? "" : String(state.other);
   byId("metric").value = state.metric;
 }
@@ -351,7 +369,8 @@ function plotCloud(holder) {
     scales: { x: { time: false, distr: 3, log: 10, range: (u, low, high) => [low / 1.1, high * 1.1] } },
     axes: [
       { grid, label: byId("axis").selectedOptions[0].textContent, labelSize: 20,
-        splits: (u) => decades(u.scales.x.min, u.scales.x.max), values: (_, at) => at,
+        splits: (u) => decades(u.scales.x.min, u.scales.x.max),
+        values: (_, at) => at.map((one) => one.toLocaleString("en", { maximumFractionDigits: 6 })),
         filter: (_, at) => at },
       { grid, label: "AP in percent", labelSize: 20, size: 42 },
     ],
@@ -423,9 +442,9 @@ function hint(row) {
   byId("hint").textContent = row === null
     ? "Click a point to see it; drag to zoom, double-click to zoom out."
     : nameOf(row) + ": AP " + fixed(points.AP[row]) 
-      + (points.smaller[row] === null ? "" : ", " + points.smaller[row].toPrecision(3) + " times smaller")
+      + (points.smaller[row] === null ? "" : ", " + human(points.smaller[row]) + " times smaller")
       + (points.bits_per_pixel[row] === null ? "."
-        : ", " + points.bits_per_pixel[row].toPrecision(3) + " bits a pixel.");
+        : ", " + human(points.bits_per_pixel[row]) + " bits a pixel.");
 }
 
 function placeSpot(row) {

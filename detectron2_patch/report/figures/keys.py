@@ -11,6 +11,7 @@ from detectron2_patch.report.figures.style import (
     METRIC_NAMES,
     ORANGE,
     Figure,
+    losses_down,
     new_figure,
 )
 from detectron2_patch.report.records import METRICS, Group
@@ -48,6 +49,8 @@ def draw(group: Group, scope: str, analysis: Mapping[str, Any]) -> Figure | None
                 handles[label] = _point(panel, place + 0.22 * (shift - 1), one, look)
     for panel in panels[::2]:
         panel.set_ylabel("points of AP lost")
+    losses_down(panels, _all_values(analysis))
+    handles |= _marks()
     canvas.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
     return Figure(
         f"key_levels_{scope}",
@@ -57,6 +60,31 @@ def draw(group: Group, scope: str, analysis: Mapping[str, Any]) -> Figure | None
         canvas,
         missing,
     )
+
+
+def _all_values(analysis: Mapping[str, Any]) -> list[float]:
+    """Of all scopes, metrics and levels, ends of intervals among them."""
+    return [
+        value
+        for metrics in analysis.get("scopes", {}).values()
+        for metric in METRICS
+        for level in ((metrics or {}).get(metric) or {}).values()
+        for name in ESTIMATES
+        for value in ((level.get(name) or {}).get(end) for end in ("value", "low", "high"))
+        if value is not None
+    ]
+
+
+def _marks() -> dict[str, Any]:
+    """What the legend says of bars and stars."""
+    from matplotlib.lines import Line2D
+
+    star = {"marker": "*", "markersize": 9, "color": BLACK, "linestyle": "none"}
+    bar = {"marker": "|", "markersize": 14, "markeredgewidth": 1.4, "linestyle": "none"}
+    return {
+        "95 % interval": Line2D([], [], color="#555555", **bar),
+        "key: surely more than a fifth of all": Line2D([], [], **star),
+    }
 
 
 def _point(panel, place: float, one: Mapping[str, float], look: Mapping[str, str]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from detectron2_patch.report.figures.style import (
     LEVEL_STYLE,
@@ -16,11 +17,15 @@ from detectron2_patch.report.records import METRICS, Group, Record
 
 def draw(group: Group, scope: str) -> Figure | None:
     """Four panels, a line a level; None where no level was damaged alone."""
-    found = {level: _alone(group, scope, i) for i, level in enumerate(group.levels)}
-    damaged = sorted({ratio for line in found.values() for ratio in line if ratio != 1})
-    if not damaged:
+    by_scope = {
+        one: {level: _alone(group, one, i) for i, level in enumerate(group.levels)}
+        for one in dict.fromkeys((scope, *group.scopes))
+    }
+    found = by_scope[scope]
+    if not any(ratio != 1 for line in found.values() for ratio in line):
         return None
-    ratios = [1.0, *damaged]
+    lines = [line for lines in by_scope.values() for line in lines.values()]
+    ratios = sorted({1.0, *(ratio for line in lines for ratio in line)})  # of all scopes
     places = _places(ratios)
     canvas = new_figure(group, scope, "What each level is worth, damaged alone", (9, 6.2))
     panels = canvas.subplots(2, 2, sharex=True)
@@ -31,7 +36,8 @@ def draw(group: Group, scope: str) -> Figure | None:
             panel.plot(places, values, label=level.upper(), clip_on=False, **LEVEL_STYLE[level])
         panel.set_xticks(places, [show_ratio(ratio) for ratio in ratios])
         panel.minorticks_off()
-    _same_range(list(panels.flat))
+    everything = [_value(record, m) for line in lines for record in line.values() for m in METRICS]
+    _same_range(list(panels.flat), [value for value in everything if not math.isnan(value)])
     for panel in panels[1]:
         panel.set_xlabel("linear ratio of the level (1: clean)")
     for panel in panels[:, 0]:
@@ -56,12 +62,13 @@ def draw(group: Group, scope: str) -> Figure | None:
     )
 
 
-def _same_range(panels) -> None:
-    """One range of AP for all panels: from 0, or closer where no level costs half of it."""
-    limits = [panel.get_ylim() for panel in panels]
-    low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
+def _same_range(panels, values: Sequence[float]) -> None:
+    """One range of AP for all panels, in all scopes: from 0, or closer where no level costs half
+    of it."""
+    low, high = min(values), max(values)
+    room = 0.05 * (high - low) or 1.0
     for panel in panels:
-        panel.set_ylim(low if low > high / 2 else 0, high + 0.03 * (high - low))
+        panel.set_ylim(low - room if low > high / 2 else 0, high + room)
 
 
 def _alone(group: Group, scope: str, index: int) -> dict[float, Record]:

@@ -10,6 +10,7 @@ from detectron2_patch.report.figures.style import (
     GREEN,
     ORANGE,
     Figure,
+    losses_down,
     new_figure,
 )
 from detectron2_patch.report.records import Group, Record
@@ -53,10 +54,21 @@ def draw(group: Group, scope: str) -> Figure | None:
     panel.set_xticks(range(len(pairs)), names)
     for place, record in enumerate(found):
         if record is None:
-            panel.text(place, 0, "no\nresult", ha="center", va="bottom", fontsize=7)
+            panel.text(place, 0, "no\nresult", ha="center", va="top", fontsize=7)
     panel.axhline(0, color="black", linewidth=0.8)
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("points of AP lost")
+    losses_down(
+        [panel],
+        [
+            drop
+            for one in group.scopes
+            for pair in pairs
+            for metric in SIZES
+            if (record := _find(group, one, pair)) is not None
+            and (drop := group.drop(record, metric)) is not None
+        ],
+    )
     canvas.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return Figure(
         f"pairs_{scope}",

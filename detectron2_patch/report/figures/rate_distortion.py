@@ -29,6 +29,7 @@ from detectron2_patch.report.figures.style import (
     SKY,
     Figure,
     new_figure,
+    plain_number,
 )
 from detectron2_patch.report.records import METRICS, Group
 
@@ -60,17 +61,20 @@ def draw(group: Group, named: Iterable[Mapping[str, Any]] | None = None) -> Figu
     shown = [] if "AP" not in found else [one.name for one in choose(found["AP"])]
     if not shown:
         return None
-    canvas = new_figure(group, "pyramid", "AP against bits per image pixel", (7.2, 8.4))
+    canvas = new_figure(group, "pyramid", "AP against bits per image pixel", (7.2, 9.4))
     rows = canvas.subplot_mosaic([["AP"] * 3, ["APs", "APm", "APl"]], height_ratios=(2, 1))
     for metric, panel in rows.items():
         if metric in found:
             _panel(panel, found[metric], shown, bars=metric == "AP")
-        panel.set_title(METRIC_NAMES[metric] if metric == "AP" else metric)
-        panel.tick_params(labelsize=10)
-    rows["AP"].set_xlabel("bits per image pixel", fontsize=11)
-    rows["AP"].set_ylabel("AP in percent", fontsize=11)
+        panel.set_title(METRIC_NAMES[metric] if metric == "AP" else metric, fontsize=13)
+        panel.tick_params(labelsize=12)
+    rows["AP"].set_xlabel("bits per image pixel", fontsize=13)
+    rows["AP"].set_ylabel("AP in percent", fontsize=13)
     handles, labels = rows["AP"].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=11)
+    if any(_has_replicates(found["AP"][name]) for name in shown):
+        handles.append(_interval())
+        labels.append("95 % interval")
+    canvas.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=13)
     text = (
         "AP against bits per image pixel, what is sent once among them: the image itself through "
         "its codecs, the pyramid as coded frames, and levels by ratio, bits and rank. Each line "
@@ -128,6 +132,18 @@ def _bars(panel, family: Family, rates: np.ndarray, color: str) -> None:
         panel.vlines(point.rate, *np.percentile(replicates, PERCENTILES), color=color, lw=0.7)
 
 
+def _has_replicates(family: Family) -> bool:
+    return any(point.values[1:].size for point in family.points)
+
+
+def _interval():
+    """What the legend says of the thin bars."""
+    from matplotlib.lines import Line2D
+
+    look = {"marker": "|", "markersize": 16, "markeredgewidth": 0.9}
+    return Line2D([], [], color="#555555", linestyle="none", **look)
+
+
 def _look(family: Family) -> dict[str, Any]:
     if family.kind == LEVELS:
         return _OWN
@@ -148,5 +164,5 @@ def _plain_ticks(panel) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     panel.xaxis.set_major_locator(LogLocator(10))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
     panel.xaxis.set_minor_formatter(NullFormatter())

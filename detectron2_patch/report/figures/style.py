@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +139,19 @@ def describe(group: Group) -> str:
 def show(value: float | None) -> str:
     """A number with one decimal; a dash where there is none."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def losses_down(panels: Iterable, drops: Sequence[float]) -> None:
+    """Points lost point downwards, as AP falls, and all figures of these ``drops`` are alike."""
+    low, high = min([0.0, *drops]), max([0.0, *drops])
+    room = 0.09 * (high - low) or 1.0  # for the numbers at the ends of bars
+    for panel in panels:
+        panel.set_ylim(high + room, low - (room if low < 0 else 0.03 * (high - low)))
+
+
+def plain_number(value: float) -> str:
+    """As people write it: ``0.5``, ``30``, ``10,000``; three digits where it has more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def shorten(text: str, most: int = 40) -> str:

@@ -10,7 +10,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.weights.checkpoint import read_content
+from detectron2_patch.training import checkpoints
+from detectron2_patch.weights.checkpoint import read_checkpoint, read_content
+from detectron2_patch.weights.load import hint
+from detectron2_patch.weights.names import without_wrappings
 
 COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
 FEW = 3
@@ -28,13 +31,20 @@ class Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """As detectron2 reads them: its own files, a bare state dict, or Caffe2's blobs."""
         content = read_content(filename)
-        if "model" in content:
-            return content
+        if isinstance(content.get("model"), dict):
+            return {**content, "model": without_wrappings(content["model"])}
         if not filename.endswith(".pkl"):
-            return {"model": content}
+            return {"model": without_wrappings(content)}
         blobs = content.get("blobs", content)
         model = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}
         return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
+
+    def save(self, name: str, **more: Any) -> None:
+        """Whole or not at all, so that a disk that fills leaves the one before."""
+        if self.save_dir and self.save_to_disk:
+            parts = {key: one.state_dict() for key, one in self.checkpointables.items()}
+            state = {"model": self.model.state_dict(), **parts, **more}
+            checkpoints.save(Path(self.save_dir), name, state)
 
     def _load_model(self, checkpoint: dict[str, Any]):
         incompatible = super()._load_model(checkpoint)
@@ -55,9 +65,11 @@ def load_whole(model: nn.Module, path: Path) -> None:
     lacking = [name for name in checkpointer.lacking if not name.endswith(COUNTERS)]
     if lacking:
         more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
+        told = hint(read_checkpoint(path), model.state_dict())
         raise InputError(
             f"weights {path} don't fit the configuration: they lack, or have in another shape, "
-            f"{', '.join(lacking[:FEW])}{more}; give the checkpoint of this model"
+            f"{', '.join(lacking[:FEW])}{more}"
+            f"{told or '; give the checkpoint of this model'}"
         )
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():

@@ -8,13 +8,13 @@ the results hold resamples of the images.
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
-import csv
-import io
-import json
 import sys
 
-from common import add_results, read_results, told
+from common import Parser, add_results, command, read_results
+from grammar import add_tables, check_outputs, write_json, write_table
 
 EPILOG = """\
 examples:
@@ -26,11 +26,9 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NO_ANCHOR = "none"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> Parser:
+    """What to compare."""
+    parser = Parser(__doc__, EPILOG)
     add_results(parser)
     add = parser.add_argument
     add("--metric", choices=METRICS, default="AP", help="what is lost (AP)")
@@ -47,11 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         help="results whose settings were named before they were measured; families of levels are "
         "of these alone, beside one of all",
     )
-    add("--csv", metavar="FILE", help="write the rates, a row a family and loss")
-    add("--json", metavar="FILE", help="write rates and deltas")
+    add_tables(parser, "the rates (as JSON the deltas, too)")
     add("-o", "--output", metavar="FILE", help="write the figure: .png or .svg")
-    args = parser.parse_intermixed_args(argv)
-    return told(lambda: run(args))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command(build_parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -64,10 +65,13 @@ def run(args: argparse.Namespace) -> None:
         format_rates,
         rate_rows,
     )
-    from detectron2_patch.errors import InputError
 
-    if args.output is not None and not args.output.endswith((".png", ".svg")):
-        raise InputError(f"-o {args.output}: a figure is .png or .svg")
+    flag = args.typed.get("output", "-o")
+    check_outputs(
+        {flag: args.output, "--csv": args.csv, "--json": args.json},
+        {flag: [".png", ".svg"], "--csv": [".csv"], "--json": [".json"]},
+        [*args.results, *(args.named or ())],
+    )
     named = None if args.named is None else read_results(args.named)
     results = [*read_results(args.results), *(named or ())]
     found = curves(results, args.metric, named)
@@ -79,39 +83,21 @@ def run(args: argparse.Namespace) -> None:
     print(f"clean {args.metric} {found.clean[0]:.1f}\n\n{format_rates(found)}")
     if anchor is not None:
         print(f"\n{format_deltas(deltas, args.metric)}")
-    if args.csv is not None:
-        write_csv(rates, args.csv)
-    if args.json is not None:
-        write_json(args.metric, float(found.clean[0]), rates, deltas, args.json)
+    write_table(rates, args.csv)
+    write_json(document(args.metric, float(found.clean[0]), rates, deltas), args.json)
     if args.output is not None:
         draw(results, named, args.output)
 
 
-def write_csv(rows: list[dict], path: str) -> None:
-    """The rates, a row each."""
-    from detectron2_patch.utils.files import atomic_write
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else ["family"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def write_json(metric: str, clean: float, rates: list, deltas: list, path: str) -> None:
+def document(metric: str, clean: float, rates: list, deltas: list) -> dict:
     """Rates and deltas."""
-    from detectron2_patch.utils.files import atomic_write
-
-    document = {
+    return {
         "kind": "detectron2_patch rate and distortion",
         "metric": metric,
         "clean": clean,
         "rates": rates,
         "deltas": deltas,
     }
-    with atomic_write(path) as file:
-        file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def draw(results: list[dict], named: list[dict] | None, path: str) -> None:

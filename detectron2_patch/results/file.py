@@ -164,6 +164,11 @@ def load_file(file: Path) -> list[dict[str, Any]]:
     """
     try:
         raw = file.read_bytes()
+    except ValueError as error:  # a name that none can have, such as NUL
+        raise InputError(f"cannot read {file}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    try:
         if file.name.endswith(packing.SUFFIX):
             raw = gzip.decompress(raw)
         # parse_constant: the origin's json.dump wrote NaN where no object has a size

@@ -231,11 +231,10 @@ def outputs(images: list[Path], output: str) -> list[Path]:
         return [Path(output)]
     folder = Path(output).parent if output == OUTPUT else Path(output)
     names = [image.stem for image in images]
-    return [
-        folder
-        / (f"{name}_comparison.png" if names.count(name) == 1 else f"{name}_{i}_comparison.png")
-        for i, name in enumerate(names, start=1)
-    ]
+    named = [f"{x}_{i}" if names.count(x) > 1 else x for i, x in enumerate(names, start=1)]
+    if len(set(named)) < len(named):  # a.png, a.jpg and a_2.png
+        named = [f"{i}_{x}" for i, x in enumerate(names, start=1)]
+    return [folder / f"{name}_comparison.png" for name in named]
 
 
 def maps_of(output: Path) -> Path:

@@ -186,3 +186,19 @@ def test_an_input_is_known_by_another_name_too(load, tmp_path):
     (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
     with pytest.raises(InputError, match="what is read"):
         grammar.check_outputs({"--csv": tmp_path / "b.csv"}, {}, [tmp_path / "a.csv"])
+
+
+def test_quiet_says_only_what_is_wrong(load, capsys):
+    sweep = load("sweep")
+    assert sweep.main(["--grid", "1", "2", "--dry-run"]) == 0
+    assert "32 settings" in capsys.readouterr().err
+    assert sweep.main(["--grid", "1", "2", "--dry-run", "-q"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 32 and not err
+    assert sweep.main(["--grid", "x", "-q"]) == 2 and "--grid" in capsys.readouterr().err
+
+
+def test_a_name_of_several_lines_is_told_in_one(load, capsys):
+    assert load("show_results").main(["a\nb\x1b[31m\udc80"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a\\nb\\x1b[31m\\udc80" in line

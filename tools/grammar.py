@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ class Parser(argparse.ArgumentParser):
         elif message.startswith("argument "):
             message = f"{flag}: {words}"
         raise InputError(" ".join(f"{message}; see --help".split()))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse has it, but that a stdout which takes nothing is told."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def unknown(self, word: str) -> InputError:
         """What to say of a word that is no flag of this command."""

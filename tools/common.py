@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import errno
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,41 +16,44 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grammar import (
+    SETTING_FLAGS,
+    Parser,
+    add_overrides,
+    add_results,
+    is_config_key,
+    join_words,
+    parse_args,
+    read_results,
+    whole,
+)
+
 from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS, PYRAMID_FLAGS
 from detectron2_patch.utils import distributed, process
 
+__all__ = [
+    "SETTING_FLAGS",
+    "Parser",
+    "add_overrides",
+    "add_results",
+    "is_config_key",
+    "join_words",
+    "parse_args",
+    "read_results",
+]
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / "configs" / "demo.yaml"
+SHIPPED = ROOT / "results"
+RUNS = "runs"  # where one's own results go
 COCO_HINT = (
     "no --config-file: running the demo. For COCO, set DETECTRON2_DATASETS to the folder that "
     "holds coco/ and see the last example of --help"
 )
 GOES_ON = "what is finished is kept: the same command goes on"
-NO_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 logger = logging.getLogger(__name__)
-
-process.mend_streams()  # before --help, which ASCII terminals can't show
-if (
-    Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent
-    == ROOT / "tools"
-):
-    process.stop_at_import()
-
-
-SETTING_FLAGS = (
-    "--cr",
-    "--send",
-    "--restore",
-    "--rank",
-    "--bits",
-    "--range",
-    "--level-codec",
-    "--pyramid",
-    "--image",
-    *PYRAMID_FLAGS,
-)
 
 
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
@@ -116,13 +122,15 @@ def read_setting(args: argparse.Namespace, fitted):
     by both heads, and everything else by the RPN alone, as the origin had it."""
     from detectron2_patch.settings.parsing import parse_setting
     from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
-    from detectron2_patch.settings.words import SINGLE, all_flags, arguments_of
+    from detectron2_patch.settings.words import all_flags, arguments_of, split_words
 
     given = {
-        flag: [text] if flag in SINGLE else text.split()
+        flag: [text] if flag == "--codec" and text else split_words(flag, [text])
         for flag in all_flags()
         if (text := getattr(args, flag[2:].replace("-", "_"), None)) is not None
     }
+    if given.get("--restore") == []:
+        raise InputError("--restore got no word; give one or more, see --help")
     arguments = arguments_of(given)
     rank_of = None if fitted is None else fitted.rank_of
     levels = find_levels(args)
@@ -131,6 +139,7 @@ def read_setting(args: argparse.Namespace, fitted):
     together = "image" in arguments or "pyramid" in arguments
     scope = args.scope or (PYRAMID if together or has_no_rpn(args) else RPN)
     setting = Setting.of(treatments, scope, "" if fitted is None else fitted.sha256, levels)
+    check_used(args, [setting])
     for one in set(setting.treatments):
         getattr(one, "check", lambda: None)()
     return setting
@@ -163,9 +172,11 @@ def find_levels(args: argparse.Namespace) -> tuple[str, ...]:
 
 def open_fitted(args: argparse.Namespace):
     """The fitted parts of ``--fitted``; ``None`` where it isn't given."""
+    if args.fitted is None:
+        return None
     from detectron2_patch.codec.fitted import read_fitted
 
-    return None if args.fitted is None else read_fitted(args.fitted)
+    return read_fitted(args.fitted)
 
 
 def need_fitted(treatments, fitted) -> None:
@@ -174,6 +185,22 @@ def need_fitted(treatments, fitted) -> None:
         raise InputError(
             "a fitted range or restorer is asked for and there is no --fitted FILE; "
             "tools/fit.py makes one"
+        )
+
+
+def check_used(args: argparse.Namespace, settings: Sequence) -> None:
+    """Refuse flags that none of the settings uses."""
+    if args.fitted is not None and not any(one.uses_fit for one in settings):
+        raise InputError(
+            f"--fitted {args.fitted} is given and nothing uses it: --rank, --restore fit and "
+            "--range fitted-… do; give one of these, or leave it out"
+        )
+    if getattr(args, "restore", None) is not None and not any(
+        None in one.ratios for one in settings
+    ):
+        raise InputError(
+            f"--restore {args.restore} says how levels that aren't sent are made, and all are "
+            "sent; leave it out, or name what is sent with --send"
         )
 
 
@@ -197,8 +224,12 @@ def check_fitted(treatments, fitted, cfg, weights: Path | str, dataset=None) -> 
         one.check_images(paths)
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that runs a detector; see ``add_overrides``, too."""
+def add_model_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
+    """The flags of every command that runs a detector; see ``add_overrides``, too.
+
+    Args:
+        data: the flag of what is evaluated, ``--data`` where there is no other.
+    """
     add = parser.add_argument
     add(
         "--config-file",
@@ -230,24 +261,22 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
     add(
-        "--test-data",
+        data,
+        dest="test_data",
         nargs=2,
         metavar=("JSON", "IMAGES"),
         help="evaluate on this COCO-format JSON and image folder instead of DATASETS.TEST",
     )
+    if data != "--test-data":
+        add_older(parser, "--test-data", "test_data", nargs=2)
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Overrides of the configuration; see ``parse_args``."""
-    parser.add_argument(
-        "opts",
-        nargs="*",
-        metavar="KEY VALUE",
-        help="overrides of the configuration, last on the line",
-    )
+def add_older(parser: argparse.ArgumentParser, flag: str, dest: str, **options: Any) -> None:
+    """A flag's name of earlier versions: taken as ever, and not in ``--help``."""
+    parser.add_argument(flag, dest=dest, help=argparse.SUPPRESS, **options)
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
+def add_common_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
     """The flags of every command that evaluates a detector on a dataset; see ``add_overrides``."""
     add = parser.add_argument
     add(
@@ -257,110 +286,61 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--num-gpus",
-        type=int,
+        type=whole(0),
         metavar="N",
         help="processes on this machine, one a GPU, or on the CPU with --device cpu; 0 is one "
         "process with --device cpu; left out: one process",
     )
-    add("--num-machines", type=int, default=1, metavar="N", help="how many machines run this")
-    add("--machine-rank", type=int, default=0, metavar="I", help="which of them this is, from 0")
+    add("--num-machines", type=whole(1), default=1, metavar="N", help="how many machines run this")
+    add(
+        "--machine-rank",
+        type=whole(0),
+        default=0,
+        metavar="I",
+        help="which of them this is, from 0",
+    )
     add(
         "--dist-url",
         default=distributed.AUTO,
         metavar="URL",
         help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine",
     )
-    add("--results-dir", default="results", metavar="DIR", help="where the JSON goes (results)")
-    add_model_flags(parser)
-
-
-def add_results(
-    parser: argparse.ArgumentParser, help: str = "results: JSON, .json.gz, or folders of them"
-) -> None:
-    """The habit of every command that reads results: they are words, one or more."""
-    parser.add_argument("results", nargs="+", metavar="RESULTS", help=help)
-
-
-def read_results(paths: Sequence[str]) -> list[dict]:
-    """The results of all ``paths``, as ``load_results`` reads each."""
-    from detectron2_patch.results.file import load_results
-
-    return [result for path in paths for result in load_results(path)]
-
-
-def join_words(
-    argv: Sequence[str], flags: Sequence[str] = SETTING_FLAGS
-) -> tuple[list[str], list[str]]:
-    """The command line with ``--cr 1 1 1 1 4`` as one argument, and the overrides at its end.
-
-    argparse would give every following word to ``--cr``. The words of one of ``flags`` end at the
-    next option or at a configuration key (``VERSION``, ``MODEL.WEIGHTS``); any other word is taken
-    for one of them, to be refused where it is none.
-    """
-    joined, rest = [], list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word in flags:
-            words = []
-            while rest and not rest[0].startswith("--") and not is_config_key(rest[0]):
-                words.append(rest.pop(0))
-            word = f"{word}={' '.join(words)}"
-        elif is_config_key(word):  # overrides are the last on the line, whatever they hold
-            return joined, [word, *rest]
-        joined.append(word)
-    return joined, []
-
-
-def is_config_key(word: str) -> bool:
-    """Whether a word of the command line starts the overrides: ``MODEL.WEIGHTS`` by its form, known
-    or not, and a word without a dot where it is one of the configuration's own keys."""
-    if not word.isupper():
-        return False
-    if "." in word:
-        return True
-    from detectron2_patch.config.defaults import default_values
-
-    return word in default_values()
-
-
-def parse_args(
-    parser: argparse.ArgumentParser, line: list[str], flags: Sequence[str] = SETTING_FLAGS
-) -> argparse.Namespace:
-    """The flags of a command line, the words of each of ``flags`` as one text, and in ``opts`` the
-    overrides at its end.
-
-    An unknown flag would hide among the overrides, with all that follows.
-    """
-    words, overrides = join_words(line, flags)
-    args = parser.parse_intermixed_args(words)
-    args.opts = [*(getattr(args, "opts", None) or ()), *overrides]
-    for word in overrides:
-        if word.startswith("--"):
-            flag = word.partition("=")[0]
-            known = any(flag in action.option_strings for action in parser._actions)
-            parser.error(
-                f"{flag} stands behind the overrides of the configuration, which come last"
-                if known
-                else f"unknown flag {flag}; see --help"
-            )
-    return args
+    add("-o", "--results-dir", default=RUNS, metavar="DIR", help=f"where the JSON goes ({RUNS})")
+    add_model_flags(parser, data)
 
 
 def start(
+    build: Callable[[], argparse.ArgumentParser],
     run: Callable[[argparse.Namespace], None],
-    args: argparse.Namespace,
-    line: Sequence[str],
+    script: str,
+    argv: Sequence[str] | None,
+    flags: Sequence[str] = SETTING_FLAGS,
     kept: str = "",
+    check: Callable[[argparse.Namespace], None] = lambda args: None,
 ) -> int:
-    """Call ``run(args)`` here, or ``line`` in as many processes as the flags ask for.
+    """Read a command line and do what it says here, or in as many processes as it asks for.
 
-    Returns the exit status: 2 for a mistake, which is told in one line; see ``told`` for ``kept``.
+    Args:
+        script: the command's file, which the processes run.
+        argv, flags: as for ``command``.
+        kept: as for ``told``.
+        check: refuses, before any process is started, what is wrong.
+
+    Returns:
+        The exit status: 2 for a mistake, which is told in one line; see ``told``.
     """
+    line = sys.argv[1:] if argv is None else argv
 
     def work() -> int | None:
+        args = parse_args(build(), line, flags)
+        check(args)
         if needs_launch(args):
             return distributed.launch(
-                line, args.num_gpus or 1, args.num_machines, args.machine_rank, args.dist_url
+                [script, *line],
+                args.num_gpus or 1,
+                args.num_machines,
+                args.machine_rank,
+                args.dist_url,
             )
         with distributed.joined(wanted_device(args)):
             return run(args)
@@ -368,20 +348,44 @@ def start(
     return told(work, kept)
 
 
+def command(
+    build: Callable[[], argparse.ArgumentParser],
+    work: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None,
+    flags: Sequence[str] = (),
+    kept: str = "",
+) -> int:
+    """Read a command line and do what it says; returns the exit status. See ``told``.
+
+    Args:
+        argv: the words behind the command's name; None: this process's.
+        flags: those that take a list of words.
+        kept: as for ``told``.
+    """
+    line = sys.argv[1:] if argv is None else argv
+    return told(lambda: work(parse_args(build(), line, flags)), kept)
+
+
 def told(work: Callable[[], int | None], kept: str = "") -> int:
     """The exit status of ``work()``, 0 where it gives none, 2 for a mistake, told in one line, and
     128 and its number for a signal.
 
-    What is logged meanwhile goes to stderr, of rank 0 all, of the others what is a warning.
+    What is logged meanwhile goes to stderr, of rank 0 all, of the others what is a warning. A
+    reader of stdout that has seen enough, such as ``head``, ends the command in silence.
 
     Args:
         kept: what to say of a run that was stopped.
     """
-    level = logging.INFO if distributed.rank() == 0 else logging.WARNING
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", force=True)
+    logging.getLogger().setLevel(logging.INFO if distributed.rank() == 0 else logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_wanted)
     try:
         with process.stoppable():
-            status = work() or 0
+            try:
+                status = work() or 0
+            except SystemExit as end:  # --help and --version; a process of several that failed
+                status = end.code if isinstance(end.code, int) else 0
             sys.stdout.flush()
             return status
     except InputError as error:
@@ -392,18 +396,31 @@ def told(work: Callable[[], int | None], kept: str = "") -> int:
         if not distributed.is_worker():  # its launcher says it
             tell(f"interrupted by {number.name}; {kept or 'no file is half written'}")
         return 128 + number
-    except OSError as error:
-        if error.errno not in NO_OUTPUT:
-            raise
+    except process.Unwritten as error:
         process.drop_stdout()
-        tell(f"error: cannot write the output: {error.strerror}; give it a place that takes it all")
+        if error.errno == errno.EPIPE:
+            return 128 + signal.SIGPIPE
+        tell(f"error: cannot write to stdout: {error.strerror}; give it a place that takes it all")
         return 2
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        tell(f"error: cannot write{where}: {error.strerror}; make space, or give another folder")
+        return 2
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Whether a line is said under ``-q``."""
+    return record.levelno >= logging.WARNING or not process.is_quiet()
 
 
 def tell(line: str) -> None:
     """A line on stderr, whatever it holds and wherever that goes."""
+    line = re.sub(r"(\S{400})\S{100,}", r"\1…", line)
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     with suppress(OSError):
-        print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+        print("".join(shown), file=sys.stderr)
 
 
 def needs_launch(args: argparse.Namespace) -> bool:
@@ -413,8 +430,6 @@ def needs_launch(args: argparse.Namespace) -> bool:
         InputError: a number that makes no sense, or another than torchrun started.
     """
     count = args.num_gpus
-    if count is not None and count < 0:
-        raise InputError(f"--num-gpus is {count}; give 0 or more")
     if distributed.is_worker():
         if count not in (None, distributed.local_world_size()):
             raise InputError(
@@ -423,6 +438,8 @@ def needs_launch(args: argparse.Namespace) -> bool:
             )
         return False
     several = (count or 1) > 1 or args.num_machines != 1 or args.machine_rank != 0
+    if several:
+        distributed.check_machines(args.num_machines, args.machine_rank, args.dist_url)
     if several and wanted_device(args) != "cpu":
         distributed.check_gpus(count or 1)
     return several
@@ -438,7 +455,7 @@ def prepare(args: argparse.Namespace, training: bool = False) -> tuple:
     that results can be written."""
     from detectron2_patch.results.file import check_folder
 
-    check_folder(args.results_dir)
+    check_folder(args.results_dir, args.typed.get("results_dir", "--results-dir"))
     return prepare_model(args, training)
 
 
@@ -537,7 +554,7 @@ def describer(
 
     return partial(
         make_result,
-        args=args,
+        args={name: value for name, value in args.items() if name not in ("typed", "quiet")},
         dataset=dataset,
         weights_path=weights,
         weights_sha256=weights_sha256 or sha256(weights),

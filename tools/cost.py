@@ -8,22 +8,26 @@ Medians over a few images, on this machine, which should have nothing else to do
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import sys
 from pathlib import Path
 
 from common import (
+    GOES_ON,
+    Parser,
     add_model_flags,
     add_overrides,
     add_results,
     check_fitted,
+    command,
     find_weights,
     open_fitted,
-    parse_args,
     prepare_model,
     read_results,
-    told,
 )
+from grammar import check_outputs, whole
 
 from detectron2_patch.errors import InputError
 
@@ -35,34 +39,33 @@ examples:
 Then rd.py RESULTS --cost costs.json --points points.csv. Settings that the file holds already
 are left as they are: the same command goes on where it was stopped.
 """
-GOES_ON = "what is measured is kept: the same command goes on"
+
+
+def build_parser() -> Parser:
+    """What is measured, and with which detector."""
+    parser = Parser(__doc__, EPILOG)
+    add = parser.add_argument
+    add_results(parser)
+    add("-o", "--output", required=True, metavar="FILE", help="the costs, as JSON")
+    add("--images", type=whole(1), default=2, metavar="N", help="medians over N images (2)")
+    add("--fitted", metavar="FILE", help="fitted parts that the settings use")
+    add("--codec", metavar="FILE", help="learned codecs that the settings use, one or more")
+    add_model_flags(parser)
+    add_overrides(parser, shown=False)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add_results(parser)
-    add("-o", "--output", required=True, metavar="FILE", help="the costs, as JSON")
-    add("--images", type=int, default=2, metavar="N", help="medians over N images (2)")
-    add("--fitted", metavar="FILE", help="fitted parts that the settings use")
-    add("--codec", metavar="FILE", help="learned codecs that the settings use, one or more")
-    add_model_flags(parser)
-    add_overrides(parser)
-    args = parse_args(parser, sys.argv[1:] if argv is None else argv, ["--codec"])
-    args.num_gpus = None
-    return told(lambda: run(args), GOES_ON)
+    return command(build_parser, run, argv, ["--codec"], GOES_ON)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure what isn't measured yet, writing after each setting; print the table."""
-    if args.images < 1:
-        raise InputError(f"--images is {args.images}; give 1 or more")
+    flag = args.typed["output"]
+    given = [*args.results, args.fitted or "", *(args.codec or "").split()]
+    check_outputs({flag: args.output}, {flag: [".json"]}, [one for one in given if one])
+    args.num_gpus = None
     from tabulate import tabulate
 
     from detectron2_patch.analysis.sides import (

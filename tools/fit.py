@@ -3,47 +3,44 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from common import (
+    Parser,
     add_model_flags,
+    add_older,
     add_overrides,
+    command,
     find_levels,
     find_weights,
-    parse_args,
     prepare_model,
-    told,
 )
-
-from detectron2_patch.errors import InputError
+from grammar import check_outputs, whole
 
 EPILOG = """\
 examples:
   fit.py -o demo.npz                                  the demo's detector
-  fit.py -o mine.npz --config-file FILE --train-data JSON IMAGES MODEL.WEIGHTS FILE
+  fit.py -o mine.npz --config-file FILE --data JSON IMAGES MODEL.WEIGHTS FILE
 No label is used. Images that are to be evaluated (--test-data or DATASETS.TEST) are refused.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """What to fit to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add("-o", "--output", required=True, metavar="FILE", help="the .npz to write")
     add(
-        "--train-data",
+        "--data",
         nargs=2,
         metavar=("JSON", "IMAGES"),
         help="fit on this COCO-format JSON and image folder instead of DATASETS.TRAIN",
     )
+    add_older(parser, "--train-data", "data", nargs=2)
     add(
         "--kernel",
         type=int,
@@ -57,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="fit restorers for these sent levels alone, such as p3 p5, or 'p3 p5, p3 p4 p5' "
         "(every subset); worthwhile for maps of 256 channels",
     )
-    add("--images", type=int, default=200, metavar="N", help="how many of them (200)")
+    add("--images", type=whole(1), default=200, metavar="N", help="how many of them (200)")
     add_model_flags(parser)
     add_overrides(parser)
     return parser
@@ -65,30 +62,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv, ["--send"])
-    args.num_gpus = None
-    return told(lambda: run(args))
+    return command(build_parser, run, argv, ["--send"])
+
+
+def parse_sends(text: str, levels: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Subsets of the detector's levels, with commas between: ``p3 p5, p3 p4 p5``.
+
+    Raises:
+        InputError: a word that is no level, or a subset of none.
+    """
+    from detectron2_patch.settings.parsing import parse_send
+    from detectron2_patch.settings.words import split_words
+
+    sends = [split_words("--send", [words]) for words in text.split(",")]
+    return [parse_send(words, levels=levels) for words in sends]
 
 
 def run(args: argparse.Namespace) -> None:
     """Check, fit, write."""
-    if args.images < 1:
-        raise InputError(f"--images is {args.images}; give a whole number from 1 on")
+    flag = args.typed["output"]
+    check_outputs({flag: args.output}, {flag: [".npz"]}, [args.config_file or ""])
 
     from detectron2_patch.codec.calibration import fit
     from detectron2_patch.codec.fitted import write_fitted
     from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.results.file import check_folder
-    from detectron2_patch.settings.parsing import parse_send
 
     levels = find_levels(args)
-    sends = None
-    if args.send is not None:
-        sends = [parse_send(words.split(), levels=levels) for words in args.send.split(",")]
-    check_folder(Path(args.output).absolute().parent)
+    sends = None if args.send is None else parse_sends(args.send, levels)
+    args.num_gpus = None
     cfg, engine, test = prepare_model(args)
-    train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    train = open_dataset(args.data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(args, cfg)
     engine.load_weights(weights)
     fitted = fit(

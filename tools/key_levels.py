@@ -13,42 +13,71 @@ cost: the 95 % interval of its Shapley value minus that fifth lies above 0.
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
-import json
 import logging
 import sys
 
-from common import add_results, read_results, told
+from common import Parser, add_results, command, read_results
+from grammar import check_outputs, write_json, write_table
+
+
+def build_parser() -> Parser:
+    """What to analyse."""
+    parser = Parser(__doc__)
+    add_results(parser)
+    add = parser.add_argument
+    add("-o", "--output", "--json", metavar="FILE", help="write the numbers as JSON, too")
+    add("--csv", metavar="FILE", help="write them as CSV, a row a scope, size and level, too")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_results(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the numbers as JSON, too")
-    args = parser.parse_intermixed_args(argv)
-    return told(lambda: run(args))
+    return command(build_parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Analyse, write where that is asked for, and print."""
     from detectron2_patch.analysis.key_levels import key_levels
     from detectron2_patch.analysis.tables import format_key_levels
-    from detectron2_patch.utils.files import atomic_write
 
+    flag = args.typed.get("output", "-o")
+    check_outputs(
+        {flag: args.output, "--csv": args.csv},
+        {flag: [".json"], "--csv": [".csv"]},
+        args.results,
+    )
     analysis = key_levels(read_results(args.results))
-    if args.output is not None:
-        text = json.dumps(analysis, indent=2, allow_nan=False) + "\n"
-        with atomic_write(args.output) as file:
-            file.write(text.encode("ascii"))
+    write_json(analysis, args.output, indent=2)
+    write_table(rows(analysis), args.csv)
     if not analysis["replicates"]:
         logging.warning(
             "no intervals: not every combination has replicates of the same draw; the "
             "same sweep with --bootstrap 1000 adds them"
         )
     print(format_key_levels(analysis))
+
+
+def rows(analysis: dict) -> list[dict]:
+    """A row a scope, size and level: what it loses in each way, with the ends of its interval."""
+    return [
+        {
+            "scope": scope,
+            "size": size,
+            "level": level,
+            **{
+                name if key == "value" else f"{name}_{key}": value
+                for name, estimate in effects.items()
+                for key, value in estimate.items()
+            },
+            "key": level in analysis["key"][scope][size],
+        }
+        for scope, sizes in analysis["scopes"].items()
+        for size, levels in sizes.items()
+        for level, effects in levels.items()
+    ]
 
 
 if __name__ == "__main__":

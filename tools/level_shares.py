@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import sys
 
-from common import DEMO_CONFIG, told
+from common import DEMO_CONFIG, Parser, command
+from grammar import add_tables, check_outputs, write_json, write_table
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def build_parser() -> Parser:
+    """What to count."""
+    parser = Parser(__doc__, test_data="--data JSON IMAGES")
     parser.add_argument(
         "--config-file",
         default=DEMO_CONFIG,
@@ -24,8 +27,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar=("JSON", "IMAGES"),
         help="COCO-format JSON and image folder instead of DATASETS.TEST",
     )
-    args = parser.parse_args(argv)
-    return told(lambda: run(args))
+    add_tables(parser, "the shares")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command(build_parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,8 +42,22 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.config import load_cfg
     from detectron2_patch.data.catalog import open_dataset
 
+    check_outputs(
+        {"--csv": args.csv, "--json": args.json},
+        {"--csv": [".csv"], "--json": [".json"]},
+        [*(args.data or ()), args.config_file],
+    )
     cfg = load_cfg(args.config_file)
     shares = level_shares(cfg, open_dataset(args.data, cfg.DATASETS.TEST, "DATASETS.TEST"))
+    write_json(shares, args.json)
+    write_table(
+        [
+            {"of": kind, "what": name, "share": share}
+            for kind, parts in shares.items()
+            for name, share in parts.items()
+        ],
+        args.csv,
+    )
     for kind, parts in shares.items():
         print(f"{kind:7}", "  ".join(f"{name} {share:6.1%}" for name, share in parts.items()))
 

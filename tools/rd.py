@@ -8,13 +8,13 @@ the results hold resamples of the images.
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
-import csv
-import io
-import json
 import sys
 
-from common import add_results, read_results, told
+from common import Parser, add_results, command, read_results
+from grammar import add_tables, check_outputs, write_json, write_table
 
 EPILOG = """\
 examples:
@@ -27,11 +27,9 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 NO_ANCHOR = "none"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> Parser:
+    """What to compare."""
+    parser = Parser(__doc__, EPILOG)
     add_results(parser)
     add = parser.add_argument
     add("--metric", choices=METRICS, default="AP", help="what is lost (AP)")
@@ -48,13 +46,16 @@ def main(argv: list[str] | None = None) -> int:
         help="results whose settings were named before they were measured; families of levels are "
         "of these alone, beside one of all",
     )
-    add("--csv", metavar="FILE", help="write the rates, a row a family and loss")
     add("--points", metavar="FILE", help="write the points, a row a family and setting, as CSV")
     add("--cost", metavar="FILE", help="beside each point what it costs, measured by cost.py")
-    add("--json", metavar="FILE", help="write rates, deltas and points")
+    add_tables(parser, "the rates (as JSON deltas and points, too)")
     add("-o", "--output", metavar="FILE", help="write the figure: .png or .svg")
-    args = parser.parse_intermixed_args(argv)
-    return told(lambda: run(args))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command(build_parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -71,8 +72,12 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.analysis.sides import read_costs
     from detectron2_patch.errors import InputError
 
-    if args.output is not None and not args.output.endswith((".png", ".svg")):
-        raise InputError(f"-o {args.output}: a figure is .png or .svg")
+    flag = args.typed.get("output", "-o")
+    check_outputs(
+        {flag: args.output, "--csv": args.csv, "--json": args.json, "--points": args.points},
+        {flag: [".png", ".svg"], "--csv": [".csv"], "--json": [".json"], "--points": [".csv"]},
+        [*args.results, *(args.named or ()), *([args.cost] if args.cost else ())],
+    )
     if args.cost is not None and args.points is None and args.json is None:
         raise InputError("--cost is told beside each point; give --points FILE or --json FILE, too")
     costs = None if args.cost is None else read_costs(args.cost)
@@ -88,36 +93,13 @@ def run(args: argparse.Namespace) -> None:
     if anchor is not None:
         print(f"\n{format_deltas(deltas, args.metric)}")
     points = point_rows(found, costs)
-    if args.csv is not None:
-        write_csv(rates, args.csv)
-    if args.points is not None:
-        write_csv(points, args.points)
-    if args.json is not None:
-        told = {"metric": args.metric, "clean": float(found.clean[0])}
-        write_json({**told, "rates": rates, "deltas": deltas, "points": points}, args.json)
+    write_table(rates, args.csv)
+    write_table(points, args.points)
+    told = {"metric": args.metric, "clean": float(found.clean[0])}
+    content = {**told, "rates": rates, "deltas": deltas, "points": points}
+    write_json({"kind": "detectron2_patch rate and distortion", **content}, args.json)
     if args.output is not None:
         draw(results, named, args.output)
-
-
-def write_csv(rows: list[dict], path: str) -> None:
-    """A table, a row each."""
-    from detectron2_patch.utils.files import atomic_write
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else ["family"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def write_json(content: dict, path: str) -> None:
-    """Rates, deltas and points."""
-    from detectron2_patch.utils.files import atomic_write
-
-    document = {"kind": "detectron2_patch rate and distortion", **content}
-    with atomic_write(path) as file:
-        file.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def draw(results: list[dict], named: list[dict] | None, path: str) -> None:

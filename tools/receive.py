@@ -8,6 +8,8 @@ the whole detector is built.
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import json
 import logging
@@ -17,18 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from common import (
+    RUNS,
+    SETTING_FLAGS,
+    Parser,
     add_image_flag,
     add_model_flags,
     add_setting_flags,
     check_fitted,
+    command,
     describer,
     find_weights,
     need_fitted,
     open_config,
     open_fitted,
-    parse_args,
     read_setting,
-    told,
 )
 
 from detectron2_patch.errors import InputError
@@ -46,12 +50,7 @@ logger = logging.getLogger("receive")
 
 def build_parser() -> argparse.ArgumentParser:
     """What is received, and by which detector."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add("input", metavar="INPUT", help="a folder that tools/send.py made, or - (stdin)")
     add(
@@ -65,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the detections, whole at the end; left out: on stdout as images arrive, unless "
         "--annotations are given",
     )
-    add("--results-dir", default="results", metavar="DIR", help="where the result goes (results)")
+    add("--results-dir", default=RUNS, metavar="DIR", help=f"where the result goes ({RUNS})")
     add("--cr", metavar="RATIO", help="with the flags below: what must have been sent")
     add_setting_flags(parser)
     add_image_flag(parser)
@@ -75,14 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv)
-    args.num_gpus, args.scope = None, SCOPES[1]
-    return told(lambda: run(args))
+    return command(build_parser, run, argv, SETTING_FLAGS)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then receive."""
+    args.num_gpus, args.scope = None, SCOPES[1]
     from detectron2_patch.results.file import check_folder
     from detectron2_patch.utils.files import atomic_write
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import sys
 
-from common import add_results, told
+from common import Parser, add_results, command
+from grammar import check_output_folder
 
 EPILOG = """\
 examples:
@@ -16,23 +19,26 @@ Results of several datasets, models or engines get a report each, in folders of 
 """
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser() -> Parser:
+    """What to report on."""
+    parser = Parser(__doc__, EPILOG)
     add_results(parser, "results and key-level analyses: JSON, .json.gz, or folders of them")
     parser.add_argument(
         "-o", "--output", default="report", metavar="DIR", help="where the report goes (report)"
     )
-    args = parser.parse_intermixed_args(argv)
-    return told(lambda: run(args))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command(build_parser, run, argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Make the report; print where it is."""
     from detectron2_patch.report.make import make_report
 
+    check_output_folder(args.typed.get("output", "-o"), args.output, args.results)
     print(make_report(args.results, args.output))
 
 

@@ -1,32 +1,34 @@
 #!/usr/bin/env python3
 """Find the smallest payload that loses no more than is allowed, and the Pareto front.
 
-Reads RESULTS (left out: --results-dir) of scope pyramid; with --run, evaluates first what may be
-better, round after round, each one pass over the images, and takes overrides of the configuration,
-KEY VALUE, last on the line.
+Reads RESULTS of scope pyramid; with --run, evaluates first what may be better, round after round,
+each one pass over the images, in the folder --results-dir, and takes overrides of the
+configuration, KEY VALUE, last on the line.
 """
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
-import csv
-import io
-import json
 import logging
-import math
 import sys
 from dataclasses import replace
 
 from common import (
     GOES_ON,
+    RUNS,
+    Parser,
     add_common_flags,
+    add_overrides,
+    check_used,
     find_levels,
     need_fitted,
     open_fitted,
-    parse_args,
     read_results,
     start,
 )
+from grammar import check_outputs, number, whole, write_json, write_table
 from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
@@ -45,27 +47,22 @@ logger = logging.getLogger("search")
 
 def build_parser() -> argparse.ArgumentParser:
     """What is allowed, what is searched, and the flags of every evaluation."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add(
         "results",
         nargs="*",
         metavar="RESULTS",
-        help="results: JSON, .json.gz, or folders of them (--results-dir)",
+        help="results: JSON, .json.gz, or folders of them",
     )
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument(
         "--max-drop",
-        type=float,
+        type=number(0),
         metavar="PERCENT",
         help="of the clean metric that may be lost (1.4)",
     )
-    limit.add_argument("--max-drop-ap", type=float, metavar="POINTS", help="the same in points")
+    limit.add_argument("--max-drop-ap", type=number(0), metavar="POINTS", help="the same in points")
     add("--metric", choices=METRICS, default="AP", help="what may not drop (AP)")
     add("--by", choices=("bytes", "elements"), default="bytes", help="what is to be small (bytes)")
     add("--csv", metavar="FILE", help="write every point, the front marked")
@@ -78,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("with --run").add_argument
     run("--run", action="store_true", help="evaluate what may be better")
-    run("--rounds", type=int, default=4, metavar="N", help="passes over the images at most (4)")
+    run("--rounds", type=whole(1), metavar="N", help="passes over the images at most (4)")
     run("--fitted", metavar="FILE", help="fitted parts, made by tools/fit.py")
     run(
         "--restore",
@@ -94,38 +91,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run(
         "--bootstrap",
-        type=int,
+        type=whole(1, ", such as 1000"),
         metavar="N",
         help="give the best point and the clean one AP of N "
         "resamples of the images, and so an interval",
     )
-    add_common_flags(parser)
+    add_common_flags(parser, "--data")
+    add_overrides(parser, shown=False)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv, LISTS)
-    return start(run, args, [__file__, *argv], GOES_ON)
+    return start(build_parser, run, __file__, argv, LISTS, GOES_ON, check_run_flags)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check, evaluate what is missing where that is asked for, and tell."""
-    for flag, value in (("--max-drop", args.max_drop), ("--max-drop-ap", args.max_drop_ap)):
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{flag} is {value:g}; give a finite number from 0 on")
-    for flag in ("--fitted", "--restore", "--candidates", "--bootstrap"):
-        if getattr(args, flag[2:]) is not None and not args.run:
-            raise InputError(f"{flag} is for what is evaluated; give --run, too, or leave it out")
-    if args.bootstrap is not None and args.bootstrap < 1:
-        raise InputError(
-            f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
-        )
-    if args.opts and not args.run:
-        raise InputError(
-            f"{args.opts[0]} is for what is evaluated; give --run, too, or leave it out"
-        )
     if args.results and args.run:
         raise InputError(
             f"{args.results[0]} is given with --run, which reads and writes the results of one "
@@ -137,8 +119,11 @@ def run(args: argparse.Namespace) -> None:
             f"--restore {args.restore} doesn't fit everything that may be sent; give "
             "one word for all levels: nearest, finer, coarser, mix:WF,WC or fit"
         )
-    if args.rounds < 1:
-        raise InputError(f"--rounds is {args.rounds}; give a whole number from 1 on")
+    check_outputs(
+        {"--csv": args.csv, "--json": args.json, "--list": args.list},
+        {"--csv": [".csv"], "--json": [".json"], "--list": [".txt"]},
+        [*args.results, args.candidates or "", args.fitted or ""],
+    )
     if args.max_drop is None and args.max_drop_ap is None:
         args.max_drop = 1.4
     if args.run:
@@ -147,7 +132,31 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.utils import distributed
 
     if distributed.rank() == 0:
-        report(args, read_results(args.results or [args.results_dir]))
+        report(args, read_results([args.results_dir] if args.run else args.results))
+
+
+def check_run_flags(args: argparse.Namespace) -> None:
+    """Refuse what is of an evaluation where nothing is evaluated."""
+    if args.run:
+        return
+    own = ("results", "max_drop", "max_drop_ap", "metric", "by", "csv", "json", "list", "quiet")
+    for name, flag in args.typed.items():
+        if name == "results_dir":
+            raise InputError(
+                f"{flag} {args.results_dir} is where --run writes; to read results, give them as "
+                "words: search.py RESULTS"
+            )
+        if name not in own:
+            raise InputError(f"{flag} is for what is evaluated; give --run, too, or leave it out")
+    if args.opts:
+        raise InputError(
+            f"{args.opts[0]} is for what is evaluated; give --run, too, or leave it out"
+        )
+    if not args.results:
+        raise InputError(
+            f"no RESULTS; give files or folders of results, such as results/demo or {RUNS}, or "
+            "--run to make some"
+        )
 
 
 def candidates(args: argparse.Namespace, fitted) -> dict:
@@ -205,6 +214,7 @@ def evaluate(args: argparse.Namespace) -> None:
         [plain([1] * len(levels)), *space.alone(), *space.alike()], ["pyramid"], sha, levels
     )
     need_fitted((one for s in settings for one in s.treatments), fitted)
+    check_used(args, settings)
     task = open_sweep(args, settings, fitted)
     check_folder_is_of(task)
 
@@ -213,7 +223,7 @@ def evaluate(args: argparse.Namespace) -> None:
         distributed.barrier()
 
     best = None
-    for number in range(args.rounds):
+    for count in range(args.rounds or 4):
         sweep(settings)
         found = [
             one for one in load_results(task.folder) if one["setting"].get("fitted") in (None, sha)
@@ -222,7 +232,7 @@ def evaluate(args: argparse.Namespace) -> None:
         now = _best(args, points)
         logger.info(
             "round %d: %d points, best %s",
-            number + 1,
+            count + 1,
             len(points),
             "none" if now is None else f"{now.smaller:.1f} times smaller",
         )
@@ -231,7 +241,7 @@ def evaluate(args: argparse.Namespace) -> None:
         best = now
         whole = clean["results"]["bbox"][args.metric]
         limit = args.max_drop if args.max_drop is not None else 100 * args.max_drop_ap / whole
-        tried = space.together(points) if number == 0 else []
+        tried = space.together(points) if count == 0 else []
         settings = with_scopes(tried + space.around(points, limit), ["pyramid"], sha, levels)
         if not settings:
             break
@@ -247,13 +257,14 @@ def check_folder_is_of(task) -> None:
         InputError: there are results of another model or dataset.
     """
     from detectron2_patch.results.file import load_results
-    from detectron2_patch.results.identity import model_of
+    from detectron2_patch.results.identity import models_of
 
     if not task.folder.is_dir():
         return
-    mine = model_of(task.blank(task.settings[0]))
     # the origin's files say nothing of their dataset, and are left out of every search
-    others = [r for r in load_results(task.folder) if r["dataset"] and model_of(r) != mine]
+    found = [one for one in load_results(task.folder) if one["dataset"]]
+    mine, *theirs = models_of([task.blank(task.settings[0]), *found])
+    others = [one for one, model in zip(found, theirs) if model != mine]
     if others:
         other = others[0]
         raise InputError(
@@ -278,12 +289,10 @@ def report(args: argparse.Namespace, results: list) -> None:
     chosen = front(points)
     rows = [row(point, clean, args.metric, point in chosen) for point in points]
     found = _best(args, points)
-    if args.csv is not None:
-        write_csv(rows, args.csv)
+    write_table(rows, args.csv)
     if args.list is not None:
         write_list(chosen, args.list)
-    if args.json is not None:
-        write_json(args, clean, rows, found and rows[points.index(found)], args.json)
+    write_json(document(args, clean, rows, found and rows[points.index(found)]), args.json)
     print(format_front([one for one in rows if one["front"]], args.metric, args.by))
     allowed = (
         f"{args.max_drop:g} % of"
@@ -314,18 +323,6 @@ def _with_fitted(point) -> str:
     return "" if not sha else f" --fitted FILE (SHA-256 {sha[:12]}…)"
 
 
-def write_csv(rows: list[dict], path: str) -> None:
-    """Every point, a row each."""
-    from detectron2_patch.utils.files import atomic_write
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
 def write_list(points: list, path: str) -> None:
     """The settings of the front, one a line."""
     from detectron2_patch.utils.files import atomic_write
@@ -336,11 +333,9 @@ def write_list(points: list, path: str) -> None:
         file.write(("\n".join(lines) + "\n").encode())
 
 
-def write_json(args: argparse.Namespace, clean: dict, rows: list[dict], found, path: str) -> None:
+def document(args: argparse.Namespace, clean: dict, rows: list[dict], found) -> dict:
     """Every point and the best one."""
-    from detectron2_patch.utils.files import atomic_write
-
-    document = {
+    return {
         "kind": "detectron2_patch search",
         "metric": args.metric,
         "by": args.by,
@@ -350,8 +345,6 @@ def write_json(args: argparse.Namespace, clean: dict, rows: list[dict], found, p
         "best": found,
         "points": rows,
     }
-    with atomic_write(path) as file:
-        file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ The backbone and the encoder alone are built: no heads, no annotations.
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import logging
 import sys
@@ -14,16 +16,17 @@ from typing import Any
 
 from common import (
     GOES_ON,
+    SETTING_FLAGS,
+    Parser,
     add_image_flag,
     add_model_flags,
     add_setting_flags,
     check_fitted,
+    command,
     find_weights,
     open_config,
     open_fitted,
-    parse_args,
     read_setting,
-    told,
 )
 
 from detectron2_patch.errors import InputError
@@ -42,12 +45,7 @@ logger = logging.getLogger("send")
 
 def build_parser() -> argparse.ArgumentParser:
     """What is sent, how, and by which detector."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add(
         "output", metavar="OUTPUT", help="a folder, new or begun by the same command, or - (stdout)"
@@ -68,14 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv)
-    args.num_gpus, args.scope = None, SCOPES[1]
-    return told(lambda: run(args), GOES_ON)
+    return command(build_parser, run, argv, SETTING_FLAGS, GOES_ON)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then send."""
+    args.num_gpus, args.scope = None, SCOPES[1]
     from detectron2_patch.utils.progress import progress
     from detectron2_patch.wire.sender import send_all
 

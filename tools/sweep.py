@@ -3,29 +3,36 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import logging
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 
 from common import (
     GOES_ON,
     SETTING_FLAGS,
+    Parser,
     add_common_flags,
     add_overrides,
     add_setting_flags,
+    check_used,
     find_levels,
     need_fitted,
     open_fitted,
-    parse_args,
     start,
 )
+from grammar import whole
 from sweeping import open_sweep
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import SCOPES, parse_ratio
-from detectron2_patch.settings.registry import PYRAMID_FLAGS
+from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_FLAGS
 
 EPILOG = """\
 examples:
@@ -43,6 +50,8 @@ examples:
 A sweep that was stopped goes on with the same command.
 """
 GRIDS = ("p2", "p3", "p4", "p5", "p6", "p7")  # levels that a detector may have
+MOST = 40  # rows that are shown
+RPN, PYRAMID = SCOPES
 LISTS = (
     "--grid",
     *(f"--grid-{level}" for level in GRIDS),
@@ -60,11 +69,11 @@ logger = logging.getLogger("sweep")
 
 def build_parser() -> argparse.ArgumentParser:
     """Flags that choose settings, and those of train_net.py."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = Parser(
+        __doc__,
+        EPILOG,
+        cr="--grid, --one-at-a-time, --pairs, or --cr-list FILE",
+        data="--test-data JSON IMAGES",
     )
     choose = parser.add_argument_group("settings, each flag adding its own").add_argument
     choose("--grid", metavar="RATIO", help="every combination of these ratios on all sent levels")
@@ -110,14 +119,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
     add(
         "--batch-size",
-        type=int,
+        type=whole(1),
         metavar="N",
         help="images of one padded size that go through the network together (1; 8 on a GPU)",
     )
     add("--overwrite", action="store_true", help="do settings again that have a result")
     add(
         "--bootstrap",
-        type=int,
+        type=whole(1, ", such as 1000"),
         metavar="N",
         help="give each result AP of N resamples of the images, too, for intervals (1000)",
     )
@@ -129,9 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv, LISTS)
-    return start(run, args, [__file__, *argv], GOES_ON)
+    return start(build_parser, run, __file__, argv, LISTS, GOES_ON)
 
 
 def choose_settings(args: argparse.Namespace, fitted) -> list:
@@ -140,6 +147,33 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     Raises:
         InputError: no setting is asked for, or a word, a scope or a list is bad.
     """
+    from detectron2_patch.settings import grids as settings
+
+    with as_typed(args):
+        found = listed_settings(args, fitted)
+    sha = "" if fitted is None else fitted.sha256
+    made = settings.with_scopes(found, _scopes(args.scope), sha, find_levels(args))
+    for one in {treatment for setting in made for treatment in setting.treatments}:
+        getattr(one, "check", lambda: None)()
+    return made
+
+
+@contextmanager
+def as_typed(args: argparse.Namespace) -> Iterator[None]:
+    """Let a refusal name the flag of the line, which lends its words to another."""
+    try:
+        yield
+    except InputError as error:
+        lent = {"--restore": "--subsets"}
+        lent |= {f"--{kind}": f"--grid-{kind}" for kind in ("rank", "bits", "range")}
+        for flag, typed in lent.items():
+            if str(error).startswith(f"{flag} ") and not _given(args, flag) and _given(args, typed):
+                raise InputError(typed + str(error).removeprefix(flag)) from error
+        raise
+
+
+def listed_settings(args: argparse.Namespace, fitted) -> list:
+    """The treatments that the flags ask for, each once a mode."""
     from detectron2_patch.settings import grids as settings
 
     base = make_base(args, fitted)
@@ -177,11 +211,32 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
             "no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, --pairs, --subsets, "
             "--cr-list, --combine, --image or a codec of the pyramid; see --help"
         )
-    sha = "" if fitted is None else fitted.sha256
-    made = settings.with_scopes(found, _scopes(args.scope), sha, base.levels)
-    for one in {treatment for setting in made for treatment in setting.treatments}:
-        getattr(one, "check", lambda: None)()
-    return made
+    return found
+
+
+def check_modes(args: argparse.Namespace) -> None:
+    """Refuse flags that no mode of the line uses."""
+    ratios = ["--grid", *(f"--grid-{level}" for level in GRIDS)]
+    reducing = [*ratios, "--one-at-a-time", "--pairs", "--subsets"]
+    others = ["--cr-list", "--combine", "--pyramid", *PYRAMID_FLAGS]
+    given = {flag for flag in [*reducing, *others, "--image"] if _given(args, flag)}
+    if not given:
+        return  # told as such
+    for flag in ("--grid-rank", "--grid-bits", "--grid-range"):
+        if _given(args, flag) and not given.intersection(reducing):
+            raise InputError(
+                f"{flag} is of --grid, --one-at-a-time, --pairs and --subsets; give one of them, "
+                "or leave it out"
+            )
+    for flag in ("--send", "--restore", "--rank", "--bits", "--range"):
+        if _given(args, flag) and given == {"--image"}:
+            raise InputError(f"{flag} is of maps, and --image sends none; leave one of them out")
+    if args.level_codec is not None:
+        raise InputError("--level-codec stands in the lines of --cr-list in a sweep; give it there")
+
+
+def _given(args: argparse.Namespace, flag: str) -> bool:
+    return getattr(args, flag[2:].replace("-", "_")) is not None
 
 
 def make_base(args: argparse.Namespace, fitted):
@@ -195,6 +250,7 @@ def make_base(args: argparse.Namespace, fitted):
     for flag in ("--bits", "--rank", "--range", "--send", "--restore"):
         if getattr(args, flag[2:]) == "":
             raise InputError(f"{flag} got no word; give one or more, see --help")
+    check_modes(args)
     if args.subsets is not None and (args.send or args.restore):
         raise InputError(
             "--subsets says what is sent and how the rest is restored; leave --send "
@@ -212,15 +268,19 @@ def make_base(args: argparse.Namespace, fitted):
         if level not in levels and getattr(args, f"grid_{level}") is not None:
             raise InputError(f"--grid-{level}: the detector's levels are {', '.join(levels)}")
 
-    def five(text: str | None) -> tuple[str, ...]:
-        words = (text or NONE).split()
+    def five(flag: str) -> tuple[str, ...]:
+        text = getattr(args, flag[2:])
+        words = [NONE] if text is None else _words(text, flag)
         return tuple(words * len(levels) if len(words) == 1 else words)
 
     return Base(
-        *(None if text is None else tuple(text.split()) for text in (args.send, args.restore)),
-        ranks=five(args.rank),
-        bits=five(args.bits),
-        ranges=five(args.range),
+        *(
+            None if text is None else tuple(_words(text, flag))
+            for flag, text in (("--send", args.send), ("--restore", args.restore))
+        ),
+        ranks=five("--rank"),
+        bits=five("--bits"),
+        ranges=five("--range"),
         rank_of=None if fitted is None else fitted.rank_of,
         levels=levels,
     )
@@ -241,20 +301,24 @@ def _reductions(args: argparse.Namespace, ratios: Sequence[float | None] = (None
 
 
 def _words(text: str, flag: str) -> list[str]:
+    from detectron2_patch.settings.words import split_words
+
     if not text.split():
         raise InputError(f"{flag} got nothing; give one word or more, see --help")
-    return text.split()
+    if flag == "--image":  # a comma before another codec's name
+        text = re.sub(rf",(?=(?:{'|'.join(IMAGE_CODECS.names())}):)", " ", text)
+    return split_words(flag, [text])
 
 
 def _ratios(text: str, flag: str) -> list[float]:
     use = "one ratio or more, each a number >= 1 or 'max'"
     if not text.split():
         raise InputError(f"{flag} got no ratio; give {use}")
-    return [parse_ratio(word, flag, use) for word in text.split()]
+    return [parse_ratio(word, flag, use) for word in _words(text, flag)]
 
 
 def _scopes(text: str) -> list[str]:
-    words = text.split()
+    words = _words(text, "--scope") if text.split() else []
     unknown = [word for word in words if word not in SCOPES]
     if unknown or not words:
         raise InputError(
@@ -268,12 +332,7 @@ def run(args: argparse.Namespace) -> None:
     fitted = open_fitted(args)
     settings = choose_settings(args, fitted)
     need_fitted((one for setting in settings for one in setting.treatments), fitted)
-    if args.batch_size is not None and args.batch_size < 1:
-        raise InputError(f"--batch-size is {args.batch_size}; give a whole number from 1 on")
-    if args.bootstrap is not None and args.bootstrap < 1:
-        raise InputError(
-            f"--bootstrap is {args.bootstrap}; give a whole number from 1 on, such as 1000"
-        )
+    check_used(args, settings)
     if args.dry_run:
         for one in settings:
             print(one.scope, one.words)
@@ -284,18 +343,39 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.sweep import run as sweeping
 
     given = {} if args.batch_size is None else {"batch_size": args.batch_size}
-    done = sweeping.run(
-        open_sweep(
-            args,
-            settings,
-            fitted,
-            overwrite=args.overwrite,
-            replicates=args.bootstrap or 0,
-            **given,
-        )
+    task = open_sweep(
+        args,
+        settings,
+        fitted,
+        overwrite=args.overwrite,
+        replicates=args.bootstrap or 0,
+        **given,
     )
+    done = sweeping.run(task)
     if done is not None:  # rank 0 has it
         report(args, done)
+        show(task)
+
+
+def show(task) -> None:
+    """Print the results as a table, of many those that change fewest levels, and say what next."""
+    from detectron2_patch.analysis.tables import format_settings
+    from detectron2_patch.results.file import load_file
+    from detectron2_patch.results.identity import result_name
+    from detectron2_patch.settings.treatments import CLEAN
+
+    few = sorted(task.settings, key=lambda one: sum(t != CLEAN for t in one.treatments))[:MOST]
+    paths = [task.folder / result_name(task.blank(one)) for one in few]
+    print(format_settings([result for path in paths for result in load_file(path)]))
+    if len(few) < len(task.settings):
+        print(f"\nthese change fewest levels; {len(task.settings)} settings are in {task.folder}")
+    honest = any(one.scope == PYRAMID for one in task.settings)
+    logger.info(
+        "next: python tools/%s %s%s",
+        "search.py" if honest else "show_results.py",
+        shlex.quote(str(task.folder)),
+        " --max-drop 1.4" if honest else "",
+    )
 
 
 def report(args: argparse.Namespace, done) -> None:

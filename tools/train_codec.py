@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import dataclasses
 import logging
@@ -11,12 +13,15 @@ from pathlib import Path
 
 from common import (
     ROOT,
+    Parser,
     add_model_flags,
+    add_older,
+    add_overrides,
+    command,
     find_weights,
-    parse_args,
     prepare_model,
-    told,
 )
+from grammar import check_output_folder, whole
 
 from detectron2_patch.errors import InputError
 
@@ -25,7 +30,7 @@ EPILOG = """\
 examples:
   train_codec.py -o output/codecs                     the demo's detector
   train_codec.py -o output/codecs --resume            go on after a kill
-  train_codec.py -o mine --recipe FILE --config-file FILE --train-data JSON IMAGES \\
+  train_codec.py -o mine --recipe FILE --config-file FILE --data JSON IMAGES \\
       --lambda 1 3 MODEL.WEIGHTS FILE
 Then train_net.py --eval-only --codec output/codecs/codec_1.safetensors measures one. No label is
 used, but for the AP of held-out training images once a rate is finished. Images that are to be
@@ -35,12 +40,7 @@ evaluated (--test-data or DATASETS.TEST) are refused.
 
 def build_parser() -> argparse.ArgumentParser:
     """What to train on and how."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add(
         "-o",
@@ -51,11 +51,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--recipe", default=RECIPE, metavar="YAML", help="how it is trained (the demo's)")
     add(
-        "--train-data",
+        "--data",
         nargs=2,
         metavar=("JSON", "IMAGES"),
         help="train on this COCO-format JSON and image folder instead of DATASETS.TRAIN",
     )
+    add_older(parser, "--train-data", "data", nargs=2)
     add(
         "--lambda",
         dest="lambdas",
@@ -69,17 +70,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="begin with this codec of the same detector, for other rates or with other images",
     )
     add("--resume", action="store_true", help="continue the training in DIR")
-    add("--seed", type=int, default=0, metavar="N", help="of everything that is drawn (0)")
+    add("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (0)")
     add_model_flags(parser)
+    add_overrides(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv, ["--lambda"])
-    args.num_gpus = None
-    return told(lambda: run(args))
+    return command(build_parser, run, argv, ["--lambda"])
 
 
 def run(args: argparse.Namespace) -> None:
@@ -89,21 +88,19 @@ def run(args: argparse.Namespace) -> None:
     recipe = read_recipe(args.recipe)
     if args.lambdas is not None:
         recipe = dataclasses.replace(recipe, lambdas=parse_lambdas(args.lambdas))
-    if args.seed < 0:
-        raise InputError(f"--seed is {args.seed}; give a whole number from 0 on")
     if args.engine == "detectron2":
         raise InputError(
             "codecs are trained on the built-in engine, which runs the same configuration and "
             "weights; leave --engine out (the codec then serves both engines)"
         )
-    args.engine = "torchvision"
+    args.engine, args.num_gpus = "torchvision", None
     folder = Path(args.output)
     checkpoint = _checkpoint(folder, args.resume)
 
     from detectron2_patch.data.catalog import open_dataset
 
     cfg, engine, test = prepare_model(args)
-    train = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
+    train = open_dataset(args.data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     weights = find_weights(_without_resume(args), cfg)
     engine.load_weights(weights)
     _train(args, recipe, folder, checkpoint, engine, weights, train, test)
@@ -116,7 +113,7 @@ def parse_lambdas(text: str) -> tuple[float, ...]:
         InputError: a word is no number above 0, or there is none.
     """
     try:
-        found = tuple(float(word) for word in text.split())
+        found = tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
         found = ()
     if not found or not all(0 < one < float("inf") for one in found):
@@ -131,9 +128,8 @@ def _checkpoint(folder: Path, resume: bool) -> Path | None:
         InputError: there is none to resume, or there is one and no ``--resume``.
     """
     from detectron2_patch.codec.learned.running import CHECKPOINT
-    from detectron2_patch.results.file import check_folder
 
-    check_folder(folder)
+    check_output_folder("-o", folder)
     path = folder / CHECKPOINT
     if resume and not path.is_file():
         raise InputError(f"--resume: there is no {path}; start without it")

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 
 from common import (
+    SHIPPED,
+    Parser,
     add_common_flags,
     add_image_flag,
     add_overrides,
@@ -17,7 +22,6 @@ from common import (
     describer,
     find_weights,
     open_fitted,
-    parse_args,
     prepare,
     read_setting,
     start,
@@ -41,12 +45,7 @@ logger = logging.getLogger("train_net")
 
 def build_parser() -> argparse.ArgumentParser:
     """detectron2's flags, and those of the patch."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG, data="--test-data JSON IMAGES (--train-data to train on)")
     add = parser.add_argument
     add(
         "--cr",
@@ -83,15 +82,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = parse_args(build_parser(), argv)
-    return start(run, args, [__file__, *argv])
+    return start(build_parser, run, __file__, argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that can be checked in seconds, then train and evaluate."""
     from detectron2_patch import pipeline
 
+    if args.train_data and not args.train:
+        raise InputError(
+            "--train-data is given without --train, which alone reads it; add --train, or give "
+            "what to evaluate on as --test-data"
+        )
     fitted = open_fitted(args)
     setting = read_setting(args, fitted)
     if args.train_damaged:
@@ -165,6 +167,25 @@ def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
         return engine.train(dataset, start, resume=args.resume)
 
 
+def setting_of(result: dict):
+    """The setting of a result."""
+    from detectron2_patch.settings.setting import Setting
+
+    return Setting.from_json(result["setting"])
+
+
+def clean_command(args: dict) -> str:
+    """The line that evaluates the clean pyramid of the same detector on the same data."""
+    words = ["python", "tools/train_net.py"]
+    for name in ("config_file", "engine", "device", "num_gpus", "test_data", "results_dir"):
+        value = args.get(name)
+        if value not in (None, "auto"):
+            given = value if isinstance(value, (list, tuple)) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, given)]
+    words += ["--resume"] if args.get("resume") else []
+    return shlex.join([*words, *args.get("opts", ())])
+
+
 def report(result: dict, folder: str) -> None:
     """Write the JSON; print the AP table to stdout, and what the clean pyramid had."""
     from detectron2_patch.analysis.tables import format_change, format_sent, format_table
@@ -173,9 +194,15 @@ def report(result: dict, folder: str) -> None:
     path = write_result(result, folder)
     print(format_table(result["results"]))
     print(f"\n{format_sent(result)}")
-    clean = find_clean(result, folder)
-    if clean is not None:
-        print(format_change(result["results"], clean["results"]))
+    if not setting_of(result).is_clean:
+        clean = find_clean(result, folder)
+        if clean is None and result["args"]["config_file"] is None:  # the demo's is shipped
+            clean = find_clean(result, SHIPPED / "demo")
+        if clean is not None:
+            print(format_change(result["results"], clean["results"]))
+        else:
+            print(f"no clean result in {folder} to compare with; make it with\n")
+            print(f"  {clean_command(result['args'])}")
     logger.info("wrote %s", path)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import early  # noqa: F401  isort: skip
+
 import argparse
 import logging
 import sys
@@ -11,17 +13,18 @@ from pathlib import Path
 from common import (
     DEMO_CONFIG,
     SETTING_FLAGS,
+    Parser,
     add_overrides,
     add_setting_flags,
     check_fitted,
     choose_device,
+    command,
     find_weights,
     is_config_key,
     open_fitted,
-    parse_args,
     read_setting,
-    told,
 )
+from grammar import OPTION, check_output_folder, check_outputs, number
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import SCOPES
@@ -34,18 +37,14 @@ examples:
   visualize.py --image a.jpg b.jpg --scope rpn -o pictures    your own photographs
   visualize.py --image a.jpg --config-file FILE --classes val.json MODEL.WEIGHTS FILE
 """
+OUTPUT = "comparison.png"
 DEFAULT_CR = "8 1 1 1 1"
 DEMO_THRESHOLD, THRESHOLD = 0.9, 0.5
 logger = logging.getLogger("visualize")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, EPILOG)
     add = parser.add_argument
     add(
         "--image",
@@ -56,9 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "-o",
         "--output",
-        default="comparison.png",
+        default=OUTPUT,
         metavar="PNG",
-        help="the picture (comparison.png), or the folder of the pictures of several images",
+        help=f"the picture ({OUTPUT}), or the folder of several: …_comparison.png of each image",
     )
     add(
         "--maps",
@@ -70,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_setting_flags(parser)
     add(
         "--threshold",
-        type=float,
+        type=number(0, 1),
         metavar="SCORE",
         help=f"lowest score to draw ({DEMO_THRESHOLD} "
         f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})",
@@ -92,29 +91,35 @@ def repeat_flag(argv: list[str], flag: str = "--image") -> list[str]:
         if word != flag:
             spread.append(word)
             continue
-        while rest and not rest[0].startswith("-") and not is_config_key(rest[0]):
+        if not rest or OPTION.match(rest[0]):
+            spread.append(f"{flag}=")
+        while rest and not OPTION.match(rest[0]) and not is_config_key(rest[0]):
             spread.append(f"{flag}={rest.pop(0)}")
     return spread
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    flags = [flag for flag in SETTING_FLAGS if flag != "--image"]
-    args = parse_args(build_parser(), repeat_flag(argv), flags)
-    args.num_gpus, args.resume = None, False
-    return told(lambda: run(args))
+    line = repeat_flag(sys.argv[1:] if argv is None else argv)
+    return command(build_parser, run, line, [f for f in SETTING_FLAGS if f != "--image"])
 
 
 def run(args: argparse.Namespace) -> None:
     """Load the detector and draw each image."""
-    fitted = open_fitted(args)
+    args.num_gpus, args.resume = None, False
     images, codecs = split_images(args.image or [])
+    pictures = check_pictures(args, images)
+    fitted = open_fitted(args)
     args.image = codecs[0] if codecs else None
     flags = [flag[2:].replace("-", "_") for flag in SETTING_FLAGS if flag != "--range"]
     if not any(getattr(args, flag) for flag in flags):
         args.cr = DEFAULT_CR
     setting = read_setting(args, fitted)
+    if args.maps and setting.image is not None:
+        raise InputError(
+            f"--maps shows maps that are sent, and {setting.image.word} sends the image; leave "
+            "one of them out"
+        )
     names = None if args.classes is None else read_names(args.classes)
 
     from functools import partial
@@ -145,21 +150,16 @@ def run(args: argparse.Namespace) -> None:
     weights = find_weights(args, cfg)
     check_fitted(setting.treatments, fitted, cfg, weights)
     engine.load_weights(weights)
-    if args.maps and setting.image is not None:
-        raise InputError(
-            f"--maps shows maps that are sent, and {setting.image.word} sends the image; leave "
-            "one of them out"
-        )
     name = f"{'ratios ' if setting.is_plain else ''}{setting.label}"
     title = f"{name}, scope {setting.scope}"
     detect = partial(detect_as_received, engine, setting=setting, fitted=fitted)
-    for image, output in zip(images, outputs(images, args.output)):
+    for image, output in zip(images, pictures):
         draw(engine, image, output, detect, args.threshold, names, title)
         if args.maps:
             draw_maps(
                 engine,
                 image,
-                output.with_name(f"{output.stem}_maps.png"),
+                maps_of(output),
                 partial(sent_and_restored, treatments=setting.by_level(), fitted=fitted),
                 title,
             )
@@ -171,6 +171,8 @@ def split_images(words: list[str]) -> tuple[list[Path], list[str]]:
     Raises:
         InputError: several codecs.
     """
+    if "" in words:
+        raise InputError("--image is empty; give photographs, or one codec such as jpeg:75")
     codecs = [word for word in words if word.partition(":")[0] in IMAGE_CODECS.names()]
     if len(codecs) > 1:
         raise InputError(f"--image got {' and '.join(codecs)}; give one codec")
@@ -227,14 +229,42 @@ def write(picture, output: Path) -> None:
 
 def outputs(images: list[Path], output: str) -> list[Path]:
     """Where each picture goes: the file named, or files named after several images."""
-    if len(images) == 1:
+    if len(images) <= 1:
         return [Path(output)]
-    folder = Path(output).parent if output.endswith(".png") else Path(output)
+    folder = Path(output).parent if output == OUTPUT else Path(output)
     names = [image.stem for image in images]
-    return [
-        folder / (f"{name}.png" if names.count(name) == 1 else f"{name}_{i}.png")
-        for i, name in enumerate(names, start=1)
-    ]
+    named = [f"{x}_{i}" if names.count(x) > 1 else x for i, x in enumerate(names, start=1)]
+    if len(set(named)) < len(named):  # a.png, a.jpg and a_2.png
+        named = [f"{i}_{x}" for i, x in enumerate(names, start=1)]
+    return [folder / f"{name}_comparison.png" for name in named]
+
+
+def maps_of(output: Path) -> Path:
+    """Where the maps go beside a picture."""
+    return output.with_name(f"{output.stem}_maps.png")
+
+
+def check_pictures(args: argparse.Namespace, images: list[Path]) -> list[Path]:
+    """``outputs``, none of which is an image or can't be written.
+
+    Raises:
+        InputError: one is, or can't.
+    """
+    flag = args.typed.get("output", "-o")
+    if len(images) > 1 and args.output.lower().endswith(".png") and args.output != OUTPUT:
+        raise InputError(
+            f"{flag} {args.output} is one picture and there are {len(images)} images; give a folder"
+        )
+    if len(images) > 1 and args.output != OUTPUT:
+        check_output_folder(flag, args.output)
+    found = outputs(images, args.output)
+    written = [*found, *(map(maps_of, found) if args.maps else ())]
+    for path in written:
+        if path.parent.is_dir():  # else it is made
+            check_outputs({flag: path}, {flag: [".png"]}, images)
+        elif len(images) <= 1:
+            check_outputs({flag: path}, {flag: [".png"]})
+    return found
 
 
 def read_names(path: str) -> tuple[str, ...]:

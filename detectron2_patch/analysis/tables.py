@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ from detectron2_patch.analysis.search import find_points
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.evaluation.intervals import drop_interval
 from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
-from detectron2_patch.settings.labels import label_of
-from detectron2_patch.settings.levels import span, wire_levels
+from detectron2_patch.settings.labels import KINDS, columns_of, distinct_labels, label_of
+from detectron2_patch.settings.levels import ratio_to_json, span, wire_levels
 from detectron2_patch.settings.setting import PYRAMID, RPN, Setting
 
 
@@ -82,11 +81,13 @@ def format_settings(results: Sequence[Mapping[str, Any]]) -> str:
     """One row a result: its setting and overall numbers, clean first, then by scope and ratios,
     then the settings that are more than ratios."""
     rows = []
-    for result in results:
-        setting, bbox = Setting.from_json(result["setting"]), result["results"]["bbox"]
+    settings = [Setting.from_json(result["setting"]) for result in results]
+    labels = distinct_labels(settings)
+    for result, setting in zip(results, settings):
+        bbox = result["results"]["bbox"]
         dataset = (result["dataset"] or {}).get("name") or "unknown"
         shown = ["-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL]
-        name = label_of(setting.by_level())
+        name = label_of(setting.by_level()) if setting.is_clean else labels[setting]
         order = (dataset, not setting.is_plain, *_order(setting), name)
         rows.append((order, [dataset, setting.scope, name, *shown]))
     return _grid([["dataset", "scope", "setting", *OVERALL], *(row for _, row in sorted(rows))])
@@ -108,7 +109,9 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
     Its bits per image pixel and how many times fewer bytes than P2 to P5 in fp32 that is (scope
     ``pyramid``; scope ``rpn`` sends everything), AP in each scope, and what it loses in percent
     with its 95 % interval.
-    Settings that differ in their fitted file alone are told apart by the start of its SHA-256.
+    Settings that differ in their fitted file alone are told apart by the start of its SHA-256. The
+    last columns have ratio, rank, bits, range and restoration of P2 to P6, a word each, where the
+    label is not all.
 
     Raises:
         InputError: no clean result among them, or several models or datasets.
@@ -119,12 +122,10 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
         for one in results
         if one["dataset"] and one["setting"]["scope"] == RPN  # the origin's files name none
     }
-    labels = Counter(point.setting.label for point in points)
+    labels = distinct_labels(point.setting for point in points)
     rows = []
     for point in points[::-1]:
-        label, bbox = point.setting.label, point.result["results"]["bbox"]
-        if labels[label] > 1 and point.setting.fitted:
-            label += f" (fitted {point.setting.fitted[:8]})"
+        label, bbox = labels[point.setting], point.result["results"]["bbox"]
         rpn = None if point.setting.image else of_rpn.get(point.setting.in_scope(RPN))
         both = [rpn, point.result]
         rows.append(
@@ -134,6 +135,7 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
                 f"{point.smaller:.1f}",
                 *(cell for one in both for cell in _ap_and_drop(one, clean)),
                 *("-" if bbox.get(key) is None else f"{bbox[key]:.1f}" for key in OVERALL[3:]),
+                *_by_level(point.setting),
             ]
         )
     return _grid(
@@ -147,10 +149,30 @@ def format_methods(results: Sequence[Mapping[str, Any]]) -> str:
                 "AP, pyramid",
                 "drop %",
                 *OVERALL[3:],
+                *KINDS,
             ],
             *rows,
         ]
     )
+
+
+def _by_level(setting: Setting) -> list[str]:
+    """``KINDS`` of all levels, a word each: ``1 2 2 1 -``; one where all are alike, none where
+    there is nothing to say."""
+    columns = columns_of(setting.by_level())
+    cells = []
+    for kind in KINDS:
+        values = [columns[f"{level}_{kind}"] for level in setting.levels]
+        if kind == "restore":
+            known = [f"{x.upper()} {v}" for x, v in zip(setting.levels, values) if v is not None]
+            cells.append(", ".join(known))
+            continue
+        words = [
+            "-" if v is None else str(ratio_to_json(v) if kind == "ratio" else v) for v in values
+        ]
+        alike = len(set(words)) == 1
+        cells.append(words[0].replace("-", "") if alike else " ".join(words))
+    return cells
 
 
 def _rate(value: float | None) -> str:

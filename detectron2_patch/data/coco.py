@@ -16,11 +16,13 @@ import os
 from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detectron2_patch.data.contents import content_digest
 from detectron2_patch.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,15 @@ class CocoDataset:
     def image_path(self, image: dict[str, Any]) -> Path:
         """Where the file of one of ``images`` lies."""
         return self.image_root / image["file_name"]
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 over every image's file name and bytes.
+
+        Raises:
+            InputError: one can't be read.
+        """
+        return content_digest(self.image_root, [image["file_name"] for image in self.images])
 
 
 def load_coco(

@@ -26,7 +26,7 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, check_depth, network_size, told
 from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
-from detectron2_patch.training.checkpoints import last_path
+from detectron2_patch.training.checkpoints import POINTER, last_path
 from detectron2_patch.training.data import check_batch
 from detectron2_patch.training.trainer import one_value_told
 from detectron2_patch.utils import distributed
@@ -47,6 +47,8 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
             image isn't of the size that the JSON says.
     """
     _check(cfg)
+    if resume and (Path(cfg.OUTPUT_DIR) / POINTER).exists():
+        last_path(Path(cfg.OUTPUT_DIR))  # refuses a damaged one
     cfg = cfg.clone()
     cfg.DATASETS.TRAIN = (_register(cfg, dataset),)
     cfg.MODEL.WEIGHTS = "" if start is None else str(start)

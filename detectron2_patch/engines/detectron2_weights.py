@@ -10,7 +10,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.weights.checkpoint import read_content
+from detectron2_patch.training import checkpoints
+from detectron2_patch.weights.checkpoint import read_checkpoint, read_content
+from detectron2_patch.weights.load import hint
+from detectron2_patch.weights.names import without_wrappings
 from detectron2_patch.weights.parts import WHOLE, belongs
 
 COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
@@ -31,14 +34,24 @@ class Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """As detectron2 reads them: its own files, a bare state dict, or Caffe2's blobs."""
         content = read_content(filename)
-        if "model" in content:
-            model = {n: one for n, one in content["model"].items() if belongs(n, self.part)}
-            return {**content, "model": model}
+        if isinstance(content.get("model"), dict):
+            return {**content, "model": self._own(content["model"])}
         if not filename.endswith(".pkl"):
-            return {"model": {n: one for n, one in content.items() if belongs(n, self.part)}}
+            return {"model": self._own(content)}
         blobs = content.get("blobs", content)
         model = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}
         return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
+
+    def _own(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Those of the part, by detectron2's names."""
+        return {n: one for n, one in without_wrappings(tensors).items() if belongs(n, self.part)}
+
+    def save(self, name: str, **more: Any) -> None:
+        """Whole or not at all, so that a disk that fills leaves the one before."""
+        if self.save_dir and self.save_to_disk:
+            parts = {key: one.state_dict() for key, one in self.checkpointables.items()}
+            state = {"model": self.model.state_dict(), **parts, **more}
+            checkpoints.save(Path(self.save_dir), name, state)
 
     def _load_model(self, checkpoint: dict[str, Any]):
         incompatible = super()._load_model(checkpoint)
@@ -60,9 +73,11 @@ def load_whole(model: nn.Module, path: Path, part: str = WHOLE) -> None:
     lacking = [name for name in checkpointer.lacking if not name.endswith(COUNTERS)]
     if lacking:
         more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
+        told = hint(read_checkpoint(path), model.state_dict())
         raise InputError(
             f"weights {path} don't fit the configuration: they lack, or have in another shape, "
-            f"{', '.join(lacking[:FEW])}{more}; give the checkpoint of this model"
+            f"{', '.join(lacking[:FEW])}{more}"
+            f"{told or '; give the checkpoint of this model'}"
         )
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():

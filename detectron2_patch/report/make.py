@@ -96,11 +96,7 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
             continue
         try:
             analyses.append(
-                key_levels(
-                    result
-                    for result in inputs.results
-                    if result["setting"]["scope"] == scope and model_of(result) == group.identity
-                )
+                key_levels(one for one in group.results if one["setting"]["scope"] == scope)
             )
         except InputError:  # not every combination was evaluated, which the report says
             pass
@@ -111,9 +107,12 @@ def key_levels_of(group: Group, inputs: Inputs) -> dict[str, Any]:
 
 
 def _tells_of(analysis: Mapping[str, Any], group: Group) -> bool:
-    """Of its dataset, weights and engine; an analysis tells no configuration."""
-    model = model_of({**analysis, "config": None})
-    return model == group.identity._replace(config=None)
+    """Of its dataset, weights and engine; an analysis tells no configuration, and an older one
+    no content of its images."""
+    found, wanted = model_of({**analysis, "config": None}), group.identity._replace(config=None)
+    if None in (found.content, wanted.content):
+        found, wanted = found._replace(content=None), wanted._replace(content=None)
+    return found == wanted
 
 
 def _unmatched(inputs: Inputs, groups: Sequence[Group]) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
 from detectron2_patch.analysis.front import front
-from detectron2_patch.results.identity import Model, model_of
+from detectron2_patch.results.identity import Model, models_of
 from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
+from detectron2_patch.settings.labels import distinct_labels
 from detectron2_patch.settings.levels import SCOPES
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.json_values import digest
@@ -114,8 +115,8 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
     groups: dict[Model, Group] = {}
     seen: dict[tuple, Record] = {}
     differing: dict[Model, list[tuple[Record, Record]]] = {}
-    for result in results:
-        identity = model_of(result)
+    results = list(results)
+    for result, identity in zip(results, models_of(results)):
         if identity not in groups:
             groups[identity] = _new_group(result, identity)
         groups[identity].results.append(result)
@@ -127,6 +128,9 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
             differing.setdefault(identity, []).append((first, record))
     for identity, doubles in differing.items():
         groups[identity].notes += _differences(doubles)
+    for group in groups.values():
+        labels = distinct_labels(record.setting for record in group.records)
+        group.records = [replace(one, label=labels[one.setting]) for one in group.records]
     return sorted(groups.values(), key=lambda group: (group.name, str(group.identity)))
 
 

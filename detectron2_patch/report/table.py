@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.report.records import METRICS, Group, Record, make_groups
+from detectron2_patch.settings.labels import columns_for, columns_of
 from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.utils.files import atomic_write
 
@@ -28,6 +30,7 @@ _LAST = (
     *(f"drop_{metric}" for metric in METRICS),
     "drop_AP_percent",
 )
+_TEXT = ("dataset", "model", "weights", "engine", "scope", "setting", "codec", "fitted")
 
 
 def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -36,12 +39,15 @@ def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     ``p2`` … ``p6`` are ratios (inf: reduced to 1x1; None: not sent), ``AP`` … in percent,
     ``drop_…`` points below the clean pyramid, ``drop_AP_percent`` in percent of it (None where it
     has 0), ``bytes`` of the whole dataset on the wire, None
-    in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32.
+    in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32. ``p2_rank``, ``p2_bits``,
+    ``p2_range``, ``p2_restore`` and so on are those of each level, ``codec`` the word of one, and
+    ``fitted`` the file's SHA-256.
     """
     classes = {key for group in groups for record in group.records for key in record.metrics}
     levels = {level for group in groups for r in group.records for level in r.setting.levels}
     first = (*_MODEL, *sorted(levels | set(LEVELS)), "setting", *OVERALL)
-    columns = (*first, *sorted(classes.difference(OVERALL)), *_LAST)
+    more = columns_for(sorted(levels | set(LEVELS)))
+    columns = (*first, *sorted(classes.difference(OVERALL)), *_LAST, *more)
     return [
         {column: row.get(column) for column in columns}
         for group in groups
@@ -70,6 +76,8 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "bits_per_pixel": record.bits_per_pixel,
         **{f"drop_{metric}": group.drop(record, metric) for metric in METRICS},
         "drop_AP_percent": 100 * drop / whole if drop is not None and whole else None,
+        **columns_of(record.setting.by_level()),
+        "fitted": record.setting.fitted or None,
     }
 
 
@@ -104,9 +112,10 @@ def read_table(path: str | os.PathLike) -> pandas.DataFrame:
 
     rows = make_rows(make_groups(read_inputs([Path(path)]).results))
     frame = pandas.DataFrame(rows)
+    frame = frame.where(frame.notna(), math.nan)  # as a CSV of it is read
     numbers = [
         name
         for name in frame.columns
-        if name not in ("dataset", "model", "weights", "engine", "scope", "setting")
+        if name not in _TEXT and not name.endswith(("_range", "_restore"))
     ]
     return frame.astype({name: "float64" for name in numbers})

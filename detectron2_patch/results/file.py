@@ -15,7 +15,7 @@ from typing import Any
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.results import packing
-from detectron2_patch.results.identity import result_name
+from detectron2_patch.results.identity import older_name, result_name
 from detectron2_patch.results.schema import checked, from_origin, is_origin
 from detectron2_patch.settings.levels import SCOPES
 from detectron2_patch.settings.setting import Setting
@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 
 def write_result(result: Mapping[str, Any], folder: str | os.PathLike) -> Path:
-    """Write a result under its name, whole or not at all; returns the path.
+    """Write a result under its name, whole or not at all; returns the path. The same evaluation
+    of an older version, which has another name, goes.
 
     Raises:
         InputError: the folder can't be written or the disk is full.
@@ -34,32 +35,59 @@ def write_result(result: Mapping[str, Any], folder: str | os.PathLike) -> Path:
     text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     with atomic_write(path) as file:
         file.write(text.encode("ascii"))
+    older = path.with_name(older_name(result))
+    if older != path:
+        older.unlink(missing_ok=True)
     return path
 
 
-def check_folder(folder: str | os.PathLike) -> None:
-    """Make sure, before hours of work, that results can be written to a folder.
+def check_folder(folder: str | os.PathLike, flag: str = "--results-dir") -> None:
+    """Make sure, before hours of work, that files can be written to a folder.
 
     Nothing stays behind: a folder that doesn't exist yet is left to ``write_result``, and tried
     by means of the nearest one that does.
 
+    Args:
+        flag: what names the folder.
+
     Raises:
         InputError: it can't be written.
     """
+    what = "results " if flag == "--results-dir" else ""
     if not os.fspath(folder).strip():
-        raise InputError("the results folder has an empty name; give --results-dir a folder")
+        raise InputError(f"the {what}folder has an empty name; give {flag} a folder")
     try:
-        nearest = _nearest(Path(os.path.abspath(folder)))
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            file.write(bytes(1 << 16))  # more than a result takes: a full disk shows here
-            file.flush()
-            os.fsync(file.fileno())
+        _try(_nearest(Path(os.path.abspath(folder))))
     except (OSError, ValueError) as error:  # ValueError: a name that can't be one, such as NUL
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot write results to {folder}: {reason}; choose a folder that can be written and "
-            "has space"
+            f"cannot write {what}to {flag} {_shown(folder)}: {reason}; choose a folder that can be "
+            "written and has space"
         ) from error
+
+
+def check_writable(path: Path) -> None:
+    """Try whether a file can be written, without a trace.
+
+    Raises:
+        OSError: its folder can't be written, or is on a full disk, or its name is too long.
+        ValueError: its name holds what none can.
+    """
+    _try(_nearest(Path(os.path.abspath(path)).parent))
+    _check_name(path.name, path.parent)
+
+
+def _try(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(1 << 16))  # more than a result takes: a full disk shows here
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _shown(path: str | os.PathLike) -> str:
+    """A path that is printed: its odd characters escaped, and not endless."""
+    text = os.fspath(path)
+    return text if text.isprintable() and len(text) < 300 else ascii(text)[:300]
 
 
 def _nearest(folder: Path) -> Path:
@@ -72,13 +100,17 @@ def _nearest(folder: Path) -> Path:
     nearest = folder
     while not os.path.lexists(nearest):
         nearest = nearest.parent
-    longest = os.pathconf(nearest, "PC_NAME_MAX")
     for name in folder.relative_to(nearest).parts:
-        if "\0" in name:
-            raise ValueError("a name holds NUL")
-        if len(os.fsencode(name)) > longest:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        _check_name(name, nearest)
     return nearest
+
+
+def _check_name(name: str, folder: Path) -> None:
+    if "\0" in name:
+        raise ValueError("a name holds NUL")
+    # atomic_write puts 14 characters around it meanwhile
+    if len(os.fsencode(name)) + 14 > os.pathconf(folder, "PC_NAME_MAX"):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def load_results(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -132,6 +164,11 @@ def load_file(file: Path) -> list[dict[str, Any]]:
     """
     try:
         raw = file.read_bytes()
+    except ValueError as error:  # a name that none can have, such as NUL
+        raise InputError(f"cannot read {file}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    try:
         if file.name.endswith(packing.SUFFIX):
             raw = gzip.decompress(raw)
         # parse_constant: the origin's json.dump wrote NaN where no object has a size
@@ -161,7 +198,11 @@ def find_clean(result: Mapping[str, Any], folder: str | os.PathLike) -> dict[str
     if Setting.from_json(result["setting"]).is_clean:
         return None
     clean = [Setting(scope=scope).to_json() for scope in SCOPES]
-    names = [result_name({**result, "setting": setting}) for setting in clean]
+    names = [
+        name({**result, "setting": setting})
+        for name in (result_name, older_name)
+        for setting in clean
+    ]
     for name in names:
         for file in sorted(Path(folder).rglob(name)):
             try:

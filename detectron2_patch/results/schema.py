@@ -74,6 +74,7 @@ def make_result(
             "images": shown_path(dataset.image_root),
             "image_count": len(dataset.images),
             "digest": dataset.digest,
+            "content": dataset.content,
         },
         "weights": {"path": shown_path(weights_path), "sha256": weights_sha256},
         "config": {

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # words and JSON need neither
 
 Size = tuple[int, int]
 
+LONGEST = 4096  # characters of a codec's arguments, a path at most
+
 
 class Codec(ABC):
     """What all three kinds say of themselves.
@@ -227,6 +229,8 @@ def parse_codec(registry: Registry, word: str) -> Any:
         InputError: no registered codec has that name, or it doesn't take these arguments.
     """
     name, _, arguments = word.partition(":")
+    if len(arguments) > LONGEST:
+        raise InputError(f"{word[:80]!r}… is too long for the arguments of a codec; see --help")
     return registry.get(name).parse(arguments)
 
 

@@ -203,7 +203,7 @@ def read_list(path: str | Path, base: Base = Base()) -> list[Treatments]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or a name that none can have
         reason = getattr(error, "strerror", None) or "it is no text"
         raise InputError(f"{path}: {reason}; give a file of one setting a line") from error
     try:

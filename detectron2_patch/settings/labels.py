@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from detectron2_patch.settings.codecs import ImageCodec, LevelCodec, PyramidCodec
 from detectron2_patch.settings.levels import ANY, ratio_to_json
@@ -16,6 +16,9 @@ from detectron2_patch.settings.treatments import (
     Treatment,
     is_sent,
 )
+
+if TYPE_CHECKING:
+    from detectron2_patch.settings.setting import Setting
 
 
 def label_of(treatments: Mapping[str, Treatment]) -> str:
@@ -44,6 +47,57 @@ def label_of(treatments: Mapping[str, Treatment]) -> str:
     parts += _ranges({level: one.range for level, one in alone.items() if one.range}, sent)
     parts += _by_value(ranks, "rank {}", sent)
     return ", ".join(part for part in parts if part)
+
+
+KINDS = ("ratio", "rank", "bits", "range", "restore")  # the columns that each level has
+
+
+def columns_for(levels: Iterable[str]) -> tuple[str, ...]:
+    """The names of ``columns_of`` but the ratios, then ``fitted``, in a table's order."""
+    return (*(f"{level}_{kind}" for kind in KINDS[1:] for level in levels), "codec", "fitted")
+
+
+def columns_of(treatments: Mapping[str, Treatment]) -> dict[str, Any]:
+    """What becomes of each level, for a table: ``p2_ratio``, ``p2_rank``, ``p2_bits``,
+    ``p2_range``, ``p2_restore`` and so on to P6, then ``codec``.
+
+    None stands where there is nothing to say: the ratio of a level that isn't sent, rank and bits
+    of one that is sent as it is. A ratio is inf for 1x1. What a codec does to its levels is in its
+    word.
+    """
+    found: dict[str, Any] = {}
+    for level, one in treatments.items():
+        alone = one if isinstance(one, Sent) else Sent()
+        found |= {
+            f"{level}_ratio": None if isinstance(one, Restored) else alone.ratio,
+            f"{level}_rank": alone.rank or None,
+            f"{level}_bits": alone.bits or None,
+            f"{level}_range": alone.range or None,
+            f"{level}_restore": _way(one) if isinstance(one, Restored) else None,
+        }
+    codecs = {
+        level: one.word
+        for level, one in treatments.items()
+        if isinstance(one, LevelCodec | PyramidCodec | ImageCodec)
+    }
+    whole = len(set(codecs.values())) == 1
+    words = codecs.values() if whole else (f"{level}={word}" for level, word in codecs.items())
+    return {**found, "codec": " ".join(dict.fromkeys(words)) or None}
+
+
+def distinct_labels(settings: Iterable[Setting]) -> dict[Setting, str]:
+    """The label of each setting; those of several fitted files are told apart by the start of its
+    SHA-256, so that no two settings of a scope share one."""
+    settings = list(dict.fromkeys(settings))
+    files: dict[tuple[str, str], set[str]] = {}
+    for one in settings:
+        files.setdefault((one.scope, one.label), set()).add(one.fitted)
+    return {
+        one: f"{one.label} (fitted {one.fitted[:8]})"
+        if one.fitted and len(files[one.scope, one.label]) > 1
+        else one.label
+        for one in settings
+    }
 
 
 def _names(levels) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from detectron2_patch.errors import InputError
@@ -33,6 +34,32 @@ def all_flags() -> tuple[str, ...]:
     return (*FLAGS, *PYRAMID_FLAGS)
 
 
+_UNSPLIT = ("--level-codec", *SINGLE)  # commas are their arguments' own
+_CAPITAL = re.compile(r"\bP(?=[2-6]\b)")
+
+
+def split_words(flag: str, given: Iterable[str]) -> list[str]:
+    """The words of a flag that takes several, with spaces or commas between, levels in either case.
+
+    Before a number of ``mix:0.5,0.5`` a comma separates nothing.
+
+    Raises:
+        InputError: there is nothing beside a comma.
+    """
+    text = " ".join(given)
+    if flag in _UNSPLIT:
+        return text.split()
+    comma = r",(?![-+.\d])" if flag in ("--restore", "--subsets") else ","
+    words = [
+        part for word in re.sub(r"\s*,\s*", ",", text).split() for part in re.split(comma, word)
+    ]
+    if "" in words:
+        raise InputError(f"{flag} got {text!r}, with nothing beside a comma; give a word there")
+    if flag in ("--send", "--restore", "--subsets"):
+        words = [_CAPITAL.sub("p", word) for word in words]
+    return words
+
+
 def arguments_of(given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str] | str]:
     """The arguments of ``parse_setting`` that flags and their words are.
 
@@ -58,25 +85,25 @@ def arguments_of(given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str] 
 def split_flags(words: Iterable[str], first: str = "--cr") -> dict[str, list[str]]:
     """Each flag's words, as on a command line; those before any flag are ``first``'s.
 
-    The ratios of ``--cr`` may have commas between them. ``--scope`` is a flag here, too.
+    Words may have commas between them, and flags ``=`` behind them. ``--scope`` is a flag here,
+    too.
 
     Raises:
-        InputError: an unknown flag, or one that is given twice.
+        InputError: an unknown flag, one that is given twice, or nothing beside a comma.
     """
     given: dict[str, list[str]] = {}
     flag = first
     for word in words:
         if word.startswith("--"):
-            flag = word
+            flag, equals, word = word.partition("=")
             if flag not in (*all_flags(), SCOPE):
                 raise InputError(f"{flag!r} is no flag of a setting; give {', '.join(all_flags())}")
             if flag in given:
                 raise InputError(f"{flag} is given twice; give it once")
-            given[flag] = []
+            given[flag] = [word] if equals else []
         else:
-            parts = word.split(",") if flag == "--cr" else [word]
-            given.setdefault(flag, []).extend(part for part in parts if part)
-    return given
+            given.setdefault(flag, []).append(word)
+    return {flag: split_words(flag, parts) for flag, parts in given.items()}
 
 
 def treatment_words(treatments: Mapping[str, Treatment]) -> str:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import has_replicates
 from detectron2_patch.results.file import load_results
-from detectron2_patch.results.identity import result_name
+from detectron2_patch.results.identity import older_name, result_name
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.task import CHUNK, Sweep
 from detectron2_patch.utils import distributed
@@ -60,6 +60,7 @@ def identity(sweep: Sweep) -> str:
         [
             [sweep.blank(one)["setting"] for one in sweep.settings],
             blank["dataset"]["digest"],
+            blank["dataset"].get("content"),
             blank["weights"]["sha256"],
             blank["config"]["digest"],
             blank["engine"],
@@ -81,8 +82,11 @@ def find_pending(sweep: Sweep) -> list[Setting]:
     for setting in sweep.settings:
         blank = sweep.blank(setting)
         name = result_name(blank)
-        if name not in present or sweep.overwrite:
+        if sweep.overwrite or not present.intersection((name, older_name(blank))):
             pending.append(setting)
+            continue
+        if name not in present:
+            foreign.append((older_name(blank), "one that didn't look into the images"))
             continue
         (old,) = load_results(sweep.folder / name)
         if _packages(old) != _packages(blank):

@@ -16,6 +16,7 @@ from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
 from detectron2_patch.evaluation.masks_keypoints import ShapeEvaluator, ShapeRows
 from detectron2_patch.sweep.spool import GROUP, Spool, by_image, group_name
+from detectron2_patch.utils import process
 
 Metrics = dict[str, "float | None"]
 _CACHE = 200 << 20  # bytes of distinct detections that a process keeps between groups
@@ -154,7 +155,9 @@ def score(
         initargs=(dataset, spool, chunks, replicates, shapes),
     ) as pool:
         try:
-            for done in as_completed(pool.submit(_group, *item) for item in counts.items()):
+            with process.shielded():
+                asked = [pool.submit(_group, *item) for item in counts.items()]
+            for done in as_completed(asked):
                 group, scored = done.result()
                 yield {group * GROUP + i: one for i, one in enumerate(scored)}
         except BaseException:

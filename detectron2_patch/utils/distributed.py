@@ -176,7 +176,7 @@ def launch(
     Raises:
         InputError: numbers that don't fit, a bad address, or a process that died.
     """
-    _check_machines(machines, machine, url)
+    check_machines(machines, machine, url)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -225,7 +225,12 @@ def _obituary(number: int, processes: int, status: int) -> str:
     )
 
 
-def _check_machines(machines: int, machine: int, url: str) -> None:
+def check_machines(machines: int, machine: int, url: str) -> None:
+    """Refuse machines, and the address that they meet at, that don't fit together.
+
+    Raises:
+        InputError: they don't.
+    """
     if machines < 1 or not 0 <= machine < machines:
         raise InputError(
             f"--machine-rank {machine} of --num-machines {machines}: the ranks go from 0 to one "

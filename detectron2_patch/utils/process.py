@@ -1,4 +1,4 @@
-"""A command's process: streams that never fail, and the signals that end it."""
+"""A command's process: streams that lose nothing in silence, and the signals that end it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+
+PATIENCE = 5  # seconds
+
+
+_quiet: list[bool] = [False]
+
+
+def be_quiet(quiet: bool) -> None:
+    """From now on this process shows no progress."""
+    _quiet[0] = quiet
+
+
+def is_quiet() -> bool:
+    """Whether it shows none."""
+    return _quiet[0]
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,15 +40,81 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class Unwritten(OSError):
+    """What was to be printed can't be."""
+
+
+class _Stream:
+    """A text stream whose failures are its owner's to choose; all else is the stream's own."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._guarded():
+            return self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with self._guarded():
+            self._stream.flush()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        raise NotImplementedError
+
+
+class _Output(_Stream):
+    """stdout: a failure ends the command."""
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Unwritten(error.errno, error.strerror) from error
+
+
+class _Said(_Stream):
+    """stderr: words about a result, which is not lost for them."""
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        with suppress(OSError, ValueError):
+            yield
+
+
 def mend_streams() -> None:
-    """Let output degrade where it would fail: what a terminal can't show is escaped, and a closed
-    stream takes everything."""
-    for name in ("stdout", "stderr"):
+    """For a command: what a terminal can't show is escaped; a stdout that is closed, full or no
+    longer read raises ``Unwritten``, and such a stderr takes everything."""
+    _open_descriptors()
+    for number, name, wrapped in ((1, "stdout", _Output), (2, "stderr", _Said)):
         stream = getattr(sys, name)
         if stream is None:  # closed by the shell
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        elif hasattr(stream, "reconfigure"):
+            stream = open(number, "w", encoding="utf-8", closefd=False)
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, wrapped(stream))
+
+
+def _open_descriptors() -> None:
+    """Fill the numbers that the shell closed, so that no file of ours gets one and with it what
+    libraries print. Nothing can be written to such a stdout, as before."""
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            found = os.open(os.devnull, mode)
+            if found != number:
+                os.dup2(found, number)
+                os.close(found)
 
 
 def drop_stdout() -> None:
@@ -42,13 +125,21 @@ def drop_stdout() -> None:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within the block the signals raise ``Stopped``, so that files are closed and removed."""
+    """Within the block a signal raises ``Stopped``, so that files are closed and removed. Those
+    that follow at once, as of a terminal and of a launcher, don't interrupt that; one that comes
+    after ``PATIENCE`` ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    first: list[float] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        first.append(time.monotonic())
+        if len(first) == 1:
+            raise Stopped(number)
+        if first[-1] - first[0] > PATIENCE:
+            os._exit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
@@ -58,13 +149,28 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes that are started in the block see no Ctrl-C and no hang-up: a terminal sends those
+    to all, and the one that started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stop_at_import() -> None:
     """Until a command is under way a signal ends it at once, in one line."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if "RANK" not in os.environ:  # of several processes the launcher says it
             name = signal.Signals(number).name
-            os.write(2, f"interrupted by {name}; no file is half written\n".encode())
+            with suppress(OSError):
+                os.write(2, f"interrupted by {name}; no file is half written\n".encode())
         os._exit(128 + number)
 
     for number in SIGNALS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.weights.arrays import ArrayUnpickler, PickledArray, RefusedGlobal
 from detectron2_patch.weights.names import to_detectron2
 
+logger = logging.getLogger(__name__)
+AVERAGE = re.compile(r"(?i)(?:^|_)(?:ema|swa|averaged?)(?:_|$)")
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before
 PICKLE_STARTS = (b"\x80", b"(", b"}", b"c")  # protocols from 2 on; a dict or OrderedDict before
@@ -35,7 +38,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             anything but arrays and plain containers.
     """
     with _told(path):
-        return to_detectron2(_tensors(_unwrap(_read(Path(path)))))
+        content = _read(Path(path))
+        _warn_of_averages(path, content)
+        return to_detectron2(_tensors(_unwrap(content)))
 
 
 def read_content(path: str | Path) -> dict[str, Any]:
@@ -48,6 +53,7 @@ def read_content(path: str | Path) -> dict[str, Any]:
     """
     with _told(path):
         content = _read(Path(path), mmap=False)
+        _warn_of_averages(path, content)
         _unwrap(content)  # refuses what is no dict
         return _plain(content)
 
@@ -122,8 +128,39 @@ def _unwrap(content: Any) -> dict:
         for key in ("model", "blobs"):
             if isinstance(content.get(key), dict):
                 return content[key]
+        nested = [key for key, value in content.items() if _is_state(value)]
+        if nested and not _is_state(content):
+            names = " and ".join(repr(key) for key in nested[:4])
+            raise InputError(
+                f"hold tensors under {names} and nothing under 'model'; save the one to take as "
+                f"torch.save({{'model': torch.load(FILE)[{nested[0]!r}]}}, 'NEW.pth')"
+            )
         return content
     raise InputError("hold no tensors by name; give a checkpoint with detectron2's names")
+
+
+def _is_state(value: Any) -> bool:
+    """Whether this is tensors by name."""
+    return isinstance(value, dict) and any(
+        isinstance(entry, (Tensor, PickledArray)) for entry in value.values()
+    )
+
+
+def _warn_of_averages(path: str | Path, content: Any) -> None:
+    """A training may keep a moving average of the weights beside them, and its AP is another."""
+    if not isinstance(content, dict) or not _is_state(content.get("model")):
+        return
+    for key in content:
+        if AVERAGE.search(str(key)) and key != "model" and content[key]:
+            logger.warning(
+                "weights %s hold a moving average beside the model, %r: the model is taken; to "
+                "evaluate the average, save it as torch.save({'model': torch.load(FILE)[%r]}, "
+                "'NEW.pth')",
+                path,
+                key,
+                key,
+            )
+            return
 
 
 def _tensors(state: dict) -> dict[str, Tensor]:

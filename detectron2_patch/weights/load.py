@@ -51,7 +51,7 @@ def load_weights(
     if lacking and (require_all or not fitting):
         raise InputError(
             f"weights {path} don't fit the configuration: {_describe(lacking, given, wanted)}"
-            f"{_hint(given, wanted)}"
+            f"{hint(given, wanted)}"
         )
     for name, tensor in fitting.items():
         if not torch.isfinite(tensor).all():
@@ -110,7 +110,7 @@ def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Te
     return "; ".join(parts) + more
 
 
-def _hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+def hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
     """What to do about the commonest misfits."""
     if "backbone.body.conv1.weight" in given:
         return (

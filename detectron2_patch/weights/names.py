@@ -59,7 +59,13 @@ def to_detectron2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a file under detectron2's names, as far as its names tell which they are."""
     if any(_CAFFE2_BLOCK.match(name) for name in tensors):
         return _from_caffe2(tensors)
-    tensors = {name.replace("_orig_mod.", ""): one for name, one in tensors.items()}  # compiled
+    return without_wrappings(tensors)
+
+
+def without_wrappings(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a model that was compiled, or wrapped for several processes, by its own
+    names."""
+    tensors = {name.replace("_orig_mod.", ""): one for name, one in tensors.items()}
     while tensors and all(name.startswith("module.") for name in tensors):
         # the wrapping of DistributedDataParallel, which may be done twice
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -25,7 +25,7 @@ def arguments(tiny, tiny_opts, train_data):
             "cpu",
             "--config-file",
             "configs/demo.yaml",
-            "--train-data",
+            "--train-data",  # as earlier versions had it; test_train_codec has today's --data
             *train_data,
             "--test-data",
             str(tiny / "boxes.json"),

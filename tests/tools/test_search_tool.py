@@ -11,7 +11,13 @@ def search(load):
     return load("search")
 
 
-def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
+@pytest.fixture
+def searching(command):
+    """Arguments as of ``command``, with the data as this command names it."""
+    return lambda *more: ["--data" if word == "--test-data" else word for word in command(*more)]
+
+
+def test_a_second_search_in_the_folder_goes_its_own_way(search, searching, tiny):
     """Other candidates, by another cost, with resamples of the best point."""
     for bits, more in (("3", []), ("8", ["--by", "elements", "--bootstrap", "20"])):
         (tiny / "candidates.txt").write_text(f"--bits {bits}\n")
@@ -25,7 +31,7 @@ def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
             "100",
             *more,
         ]
-        assert search.main(command(*flags)) == 0
+        assert search.main(searching(*flags)) == 0
     results = load_results(tiny / "results")
     with_resamples = [one for one in results if "bootstrap" in one]
     assert len(with_resamples) == 2, "the clean one and the best"
@@ -33,7 +39,7 @@ def test_a_second_search_in_the_folder_goes_its_own_way(search, command, tiny):
     assert fewest in [sum(one["payload"]["sent"].values()) for one in with_resamples]
 
 
-def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys):
+def test_runs_what_is_missing_and_writes_the_front(search, searching, tiny, capsys):
     (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
     flags = [
         "--candidates",
@@ -45,7 +51,7 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
         "--json",
         str(tiny / "points.json"),
     ]
-    assert search.main(command("--run", "--rounds", "2", *flags)) == 0
+    assert search.main(searching("--run", "--rounds", "2", *flags)) == 0
     printed = capsys.readouterr().out
     results = load_results(tiny / "results")
     with open(tiny / "points.csv") as file:
@@ -57,7 +63,7 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
     assert document["best"]["bytes"] == cheapest["bytes"], "any drop is allowed here"
     assert document["best"]["setting"] in printed
     # the same from disk, and the numbers are those of the results
-    assert search.main(["--results-dir", str(tiny / "results"), *flags[2:]]) == 0
+    assert search.main([str(tiny / "results"), *flags[2:]]) == 0
     assert json.loads((tiny / "points.json").read_text()) == document
     by_bytes = {r["payload"]["total_bytes"] for r in results}
     assert {int(row["bytes"]) - int(row["side_bytes"]) for row in rows} == by_bytes
@@ -75,22 +81,24 @@ def test_runs_what_is_missing_and_writes_the_front(search, command, tiny, capsys
         (["--fitted", "nowhere.npz"], "--run"),
         (["--run", "--restore", "origin"], "origin"),
         (["--run", "--bootstrap", "0"], "--bootstrap"),
-        (["--results-dir", "nowhere"], "nowhere"),
+        (["--run", "--results-dir", "nowhere/nor/here\0"], "nowhere"),
+        (["nowhere"], "nowhere"),
     ],
 )
-def test_mistakes_are_told_in_one_line(search, command, tiny, capsys, flags, named):
-    assert search.main(flags if "nowhere" in flags else command(*flags)) == 2
+def test_mistakes_are_told_in_one_line(search, searching, tiny, capsys, flags, named):
+    assert search.main(flags if "nowhere" in flags else searching(*flags)) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and named in error
 
 
 def test_results_are_words_as_for_every_tool(search, capsys):
-    """Before the flags, behind them, or by ``--results-dir``: one answer."""
+    """Before the flags or behind them: one answer; by ``--results-dir`` no more."""
     lines = [
         ["results/demo/methods.json.gz", "--max-drop", "1.4"],
         ["--max-drop", "1.4", "results/demo/methods.json.gz"],
-        ["--max-drop", "1.4", "--results-dir", "results/demo/methods.json.gz"],
     ]
+    assert search.main(["--results-dir", "results/demo"]) == 2
+    assert "search.py RESULTS" in capsys.readouterr().err
     printed = []
     for line in lines:
         assert search.main(line) == 0
@@ -109,16 +117,12 @@ def test_results_are_words_as_for_every_tool(search, capsys):
     ],
 )
 def test_words_that_do_not_fit_are_refused(search, capsys, line, named):
-    try:
-        status = search.main(line)
-    except SystemExit as error:
-        status = error.code
-    assert status == 2
+    assert search.main(line) == 2
     assert named in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_another_models_results_are_refused_before_the_first_sweep(
-    search, command, tiny, capsys, monkeypatch
+    search, searching, tiny, capsys, monkeypatch
 ):
     from detectron2_patch.sweep import run as sweeping
 
@@ -126,17 +130,19 @@ def test_another_models_results_are_refused_before_the_first_sweep(
     other = load_results("results/demo/methods.json.gz")[0]
     (tiny / "results").mkdir()
     (tiny / "results" / "other.json").write_text(json.dumps(other))
-    assert search.main(command("--run")) == 2
+    assert search.main(searching("--run")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert str(tiny / "results") in error and "demo_val" in error and "--results-dir" in error
 
 
-def test_the_front_is_a_list_that_a_sweep_measures_elsewhere(search, load, command, tiny):
+def test_the_front_is_a_list_that_a_sweep_measures_elsewhere(
+    search, load, command, searching, tiny
+):
     """Chosen here, measured there: every setting of the list gets its result."""
     (tiny / "candidates.txt").write_text("--bits 3\n--bits 8\n")
     front = tiny / "front.txt"
     flags = ["--candidates", str(tiny / "candidates.txt"), "--max-drop", "100"]
-    assert search.main(command("--run", "--rounds", "1", *flags, "--list", str(front))) == 0
+    assert search.main(searching("--run", "--rounds", "1", *flags, "--list", str(front))) == 0
     lines = [line for line in front.read_text().splitlines() if not line.startswith("#")]
     there = command("--cr-list", str(front), "--scope", "pyramid")
     there[there.index("--results-dir") + 1] = str(tiny / "there")

@@ -54,7 +54,7 @@ def arguments(tiny, tiny_opts, train_data):
         (tiny / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **recipe}))
         test = ["--test-data", str(tiny / "boxes.json"), str(tiny / "images")]
         fixed = ["-o", str(tiny / output), "--recipe", str(tiny / "recipe.yaml"), *test]
-        fixed += ["--device", "cpu", "--config-file", "configs/demo.yaml", "--train-data", *data]
+        fixed += ["--device", "cpu", "--config-file", "configs/demo.yaml", "--data", *data]
         weights = ["MODEL.WEIGHTS", str(tiny / "weights.pth")]
         return [*fixed, *more, *tiny_opts, *weights]
 

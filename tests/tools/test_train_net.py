@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import torch
 
 from detectron2_patch import load_results
 from detectron2_patch.results.packing import write_packed
+from detectron2_patch.settings.setting import Setting
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -44,6 +46,11 @@ def test_writes_a_result_and_prints_a_table(train_net, command, tiny, capsys):
     assert result["engine"] == "torchvision" and result["dataset"]["name"] == "boxes"
     out = capsys.readouterr().out
     assert "APs" in out and "seven" in out
+    assert "bytes an image" in out and "times fewer" in out
+    assert "no clean result in " in out
+    line = shlex.split(out.splitlines()[-1])
+    assert line[:2] == ["python", "tools/train_net.py"] and train_net.main(line[2:]) == 0
+    assert sum(Setting.from_json(r["setting"]).is_clean for r in load_results(file.parent)) == 1
 
 
 def test_both_spellings_are_one_setting_under_one_name(train_net, command, tiny):
@@ -76,11 +83,13 @@ def test_different_evaluations_never_share_a_name(train_net, command, tiny):
 
 def test_ratios_stand_anywhere_on_the_line(train_net, command):
     parser = train_net.build_parser()
-    plain = train_net.parse_args(
+    import grammar
+
+    plain = grammar.parse_args(
         parser, ["--scope", "pyramid", "--cr", "1", "1", "1", "1", "4", "SEED", "1"]
     )
     assert plain.cr == "1 1 1 1 4" and plain.opts == ["SEED", "1"]
-    first = train_net.parse_args(
+    first = grammar.parse_args(
         parser, ["--cr", "1", "1", "max", "1", "4", "--eval-only", "MODEL.WEIGHTS", "x.pth"]
     )
     assert first.cr == "1 1 max 1 4" and first.opts == ["MODEL.WEIGHTS", "x.pth"]

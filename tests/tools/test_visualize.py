@@ -22,7 +22,9 @@ def test_draws_any_image(visualize, command, tiny):
 
 def test_an_image_that_is_not_there_is_refused(visualize, command, tiny, capsys):
     images = tiny / "images" / "1.png", tiny / "none.png"
-    assert visualize.main(arguments(command, tiny, *images)) == 2
+    given = arguments(command, tiny, *images)
+    given[given.index("--output") + 1] = str(tiny)
+    assert visualize.main(given) == 2
     assert "none.png" in capsys.readouterr().err
     assert not list(tiny.glob("*.png"))
 
@@ -43,14 +45,14 @@ def test_several_images_of_every_kind(visualize, command, tiny):
     assert visualize.main(given) == 0
     names = {path.name for path in (tiny / "pictures").iterdir()}
     assert {name for name in names if "_maps" not in name} == {
-        "bits.png",
-        "cmyk.png",
-        "grey_3.png",
-        "grey_4.png",
-        "turned.png",
+        "bits_comparison.png",
+        "cmyk_comparison.png",
+        "grey_3_comparison.png",
+        "grey_4_comparison.png",
+        "turned_comparison.png",
     }
     assert len(names) == 10
-    with Image.open(tiny / "pictures" / "turned.png") as turned:
+    with Image.open(tiny / "pictures" / "turned_comparison.png") as turned:
         assert turned.size == (341 * 2 + 8, 512 + 48)  # upright
 
 

@@ -11,15 +11,17 @@ from detectron2_patch.training import checkpoints
 
 
 @pytest.fixture
-def resume(train_net, command, tiny, tmp_path, capsys):
+def resume(train_net, command, tiny, tmp_path, capsys, engine):
     """Trains for two iterations, or goes on to three: its status and what it said."""
 
     def resume(*flags, iterations=3, opts=()):
         data = ["--train-data", str(tiny / "boxes.json"), str(tiny / "images")]
         given = ["MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", str(iterations)]
         given += ["SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path / "out"), *opts]
+        given += ["SOLVER.AMP.ENABLED", "False"]
         capsys.readouterr()
-        status = train_net.main(command("--train", *data, *flags, opts=given))
+        line = command("--train", *data, *flags, opts=given, engine=engine)
+        status = train_net.main(line)
         return status, capsys.readouterr().err
 
     return resume
@@ -28,11 +30,14 @@ def resume(train_net, command, tiny, tmp_path, capsys):
 @pytest.mark.parametrize(
     "content", [b"\x80\xff\0", b"{}\n[1]\nnull\n", b'{"iteration": "x"}', b'{"iter']
 )
-def test_a_damaged_metrics_json_is_named_and_the_training_goes_on(resume, tmp_path, content):
+def test_a_damaged_metrics_json_is_named_and_the_training_goes_on(
+    resume, tmp_path, content, engine
+):
     assert resume(iterations=2)[0] == 0
     (tmp_path / "out" / "metrics.json").write_bytes(content)
     status, said = resume("--resume")
-    assert status == 0 and "metrics.json" in said and "damaged" in said
+    assert status == 0, said  # detectron2 adds to the file, and doesn't read it
+    assert engine == "detectron2" or ("metrics.json" in said and "damaged" in said)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\xff", b"a\0b", b"none.pth", b"..", None])

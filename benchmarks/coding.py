@@ -205,12 +205,12 @@ def milliseconds(task: Callable, items: list) -> float:
 
 
 def processor_milliseconds(task: Callable, items: list) -> float:
-    """The median over ``items`` of the least processor time of three, whatever else runs here."""
+    """The median over ``items`` of the least processor time of seven, whatever else runs here."""
     task(items[0])
     found = []
     for item in items:
         seconds = []
-        for _ in range(3):
+        for _ in range(7):
             start = time.process_time()
             task(item)
             seconds.append(time.process_time() - start)

@@ -9,15 +9,15 @@ import sys
 
 from common import told
 
+from detectron2_patch.settings.halves import PARTS, WHOLE
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a .pth or zoo .pkl file")
     parser.add_argument("output", help="the .pth to write")
-    parser.add_argument(
-        "--part", choices=("whole", "backbone", "heads"), default="whole", help="of it (whole)"
-    )
+    parser.add_argument("--part", choices=PARTS, default=WHOLE, help="of it (whole)")
     args = parser.parse_args(argv)
     return told(lambda: run(args))
 

@@ -17,7 +17,7 @@ from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
-from detectron2_patch.weights.parts import WHOLE
+from detectron2_patch.settings.halves import WHOLE
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Engine(ABC):
     Attributes:
         name: as results have it.
         model: the detector, whose maps never leave its device.
-        part: of the detector that is there, one of ``weights.parts.PARTS``.
+        part: of the detector that is there, one of ``settings.halves.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
     """

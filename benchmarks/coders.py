@@ -23,7 +23,7 @@ from coding import demo_engine, fit_bases, pyramids
 from PIL import Image
 
 from detectron2_patch.codec.bitstream import sent_range
-from detectron2_patch.codec.entropy import compress, decompress
+from detectron2_patch.codec.entropy import compress, compress_by_waves, decompress
 from detectron2_patch.codec.quantise import quantise
 
 Coder = tuple[Callable, Callable | None]  # (indices, bits) -> bytes, and back where it was timed
@@ -114,6 +114,7 @@ def all_coders() -> Iterator[tuple[str, Coder]]:
     except ImportError:
         print("no zstandard: the ratio is to this project's coder")
     yield "this project's", (compress, decompress)
+    yield "the same by waves", (compress_by_waves, None)
     yield "zlib 9", (lambda x, bits: zlib.compress(x.tobytes(), 9), None)
     yield (
         "lzma",

@@ -5,6 +5,10 @@ For the demo's detector on its validation scenes, all of P2 to P5 sent. `klt` is
 the principal directions of training scenes, with one range for all of them. Bits an element and
 the signal-to-noise ratio (variance of the maps over mean squared error, P2 to P5 together) are of
 the decoded maps.
+
+`--coders` is instead, of P2 to P5 in 32 directions at 5 bits, each coder of the same indices, one
+beside the other, and, with `--fitted`, what an evaluation takes beside a clean one. `benchmarks/
+coders.py` has what other libraries make of such indices.
 """
 
 from __future__ import annotations
@@ -20,11 +24,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detectron2_patch.codec.bitstream import coded, decode, encode
+from detectron2_patch.codec import entropy
+from detectron2_patch.codec.bitstream import coded, decode, encode, sent_range
+from detectron2_patch.codec.fitted import Fitted, read_fitted
+from detectron2_patch.codec.quantise import quantise
 from detectron2_patch.config import load_cfg
 from detectron2_patch.data.catalog import load_dataset
 from detectron2_patch.demo import WEIGHTS
 from detectron2_patch.engines.torchvision import TorchvisionEngine
+from detectron2_patch.patch import patch_pyramid
+from detectron2_patch.settings.setting import Setting
 from detectron2_patch.utils.sampling import evenly
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,10 +60,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=8, help="validation scenes (8)")
     parser.add_argument("--training-images", type=int, default=20, help="for the bases (20)")
+    parser.add_argument("--coders", action="store_true", help="of the same indices, beside another")
+    parser.add_argument("--fitted", help="with --coders: the demo's, for the evaluation's share")
     args = parser.parse_args()
     engine = demo_engine()
     inputs, maps = pyramids(engine, "demo_val", args.images)
     bases = fit_bases(pyramids(engine, "demo_train", args.training_images)[1])
+    if args.coders:
+        fitted = None if args.fitted is None else read_fitted(args.fitted)
+        print_coders(engine, inputs, maps, bases, fitted)
+        return
     detector = milliseconds(lambda image: engine.detect(image), inputs)
     print(
         f"{args.images} scenes, {torch.get_num_threads()} threads; the detector takes "
@@ -96,6 +111,60 @@ def print_setting(
     )
 
 
+def print_coders(
+    engine: TorchvisionEngine,
+    inputs: list,
+    maps: list[dict[str, Tensor]],
+    bases: dict[str, Basis],
+    fitted: Fitted | None,
+) -> None:
+    """A line for each coder, then one for the evaluation by the fastest, where there is a fit."""
+    bits, rank = 5, 32
+    sent = []
+    for one in maps:
+        projected = [bases[level].project(x)[:rank] for level, x in one.items()]
+        sent.append([quantise(x, sent_range(x, False, bits)[0], bits).numpy() for x in projected])
+    full = statistics.mean(4 * sum(x.numel() for x in one.values()) for one in maps)
+    print(
+        f"{len(maps)} scenes, {torch.get_num_threads()} threads, P2 to P5 in 32 directions, 5 bits"
+    )
+    print("milliseconds of a processor, megabytes of the maps in fp32")
+    print("coder     bytes  ms encode  ms decode  MB/s encode  MB/s decode")
+    found = {}
+    fast = entropy.compiled()
+    coders = {"waves": (entropy.compress_by_waves, entropy.decompress_by_waves)}
+    if fast is not None:
+        coders["compiled"] = (fast.compress, fast.decompress)
+    for name, (forth, back) in coders.items():
+        streams = [[(forth(x, bits), x.shape) for x in one] for one in sent]
+        found[name] = [[data for data, _ in one] for one in streams]
+        encoding = processor_milliseconds(lambda one, f=forth: [f(x, bits) for x in one], sent)
+        decoding = processor_milliseconds(
+            lambda one, f=back: [f(data, s, bits) for data, s in one], streams
+        )
+        size = statistics.mean(sum(map(len, one)) for one in found[name])
+        print(
+            f"{name:9} {size:5.0f} {encoding:10.1f} {decoding:10.1f} "
+            f"{full / encoding / 1000:12.0f} {full / decoding / 1000:12.0f}",
+            flush=True,
+        )
+    assert all(one == found["waves"] for one in found.values()), "the coders differ"
+    if fitted is not None:
+        print_evaluation(engine, inputs, fitted)
+
+
+def print_evaluation(engine: TorchvisionEngine, inputs: list, fitted: Fitted) -> None:
+    """What an image takes in an evaluation, clean and coded."""
+    clean = processor_milliseconds(engine.detect, inputs)
+    setting = Setting.parse("--send p2 p3 p4 p5 --rank 32 --bits 5", fitted)
+    with patch_pyramid(engine.model, setting, fitted=fitted):
+        coded_too = processor_milliseconds(engine.detect, inputs)
+    print(
+        f"an evaluation takes {clean:.0f} ms of a processor an image clean, {coded_too:.0f} ms "
+        f"coded: {coded_too / clean:.2f} times as long"
+    )
+
+
 def demo_engine() -> TorchvisionEngine:
     """The shipped detector on the CPU."""
     engine = TorchvisionEngine(load_cfg(ROOT / "configs" / "demo.yaml"), "cpu")
@@ -133,6 +202,20 @@ def milliseconds(task: Callable, items: list) -> float:
         task(item)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds)
+
+
+def processor_milliseconds(task: Callable, items: list) -> float:
+    """The median over ``items`` of the least processor time of seven, whatever else runs here."""
+    task(items[0])
+    found = []
+    for item in items:
+        seconds = []
+        for _ in range(7):
+            start = time.process_time()
+            task(item)
+            seconds.append(time.process_time() - start)
+        found.append(min(seconds))
+    return 1000 * statistics.median(found)
 
 
 if __name__ == "__main__":

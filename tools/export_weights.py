@@ -13,6 +13,7 @@ from common import Parser, command
 from grammar import check_outputs
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.halves import PARTS, WHOLE
 
 
 def build_parser() -> Parser:
@@ -21,9 +22,7 @@ def build_parser() -> Parser:
     parser.add_argument("checkpoint", help="a .pth or zoo .pkl file")
     parser.add_argument("words", nargs="*", metavar="OUTPUT", help="the .pth to write, as -o")
     parser.add_argument("-o", "--output", metavar="FILE", help="the .pth to write")
-    parser.add_argument(
-        "--part", choices=("whole", "backbone", "heads"), default="whole", help="of it (whole)"
-    )
+    parser.add_argument("--part", choices=PARTS, default=WHOLE, help="of it (whole)")
     return parser
 
 

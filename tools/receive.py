@@ -141,7 +141,7 @@ def prepare_heads(args: argparse.Namespace, header, setting, fitted) -> tuple:
     """The configuration, the engine with what a receiver needs of the model, and its weights."""
     from detectron2_patch.codec.fitted import map_config
     from detectron2_patch.engines.choice import build_engine
-    from detectron2_patch.weights.parts import HEADS, WHOLE
+    from detectron2_patch.settings.halves import HEADS, WHOLE
 
     name, cfg, device = open_config(args)
     weights = find_weights(args, cfg)

@@ -110,7 +110,8 @@ def make_sender(args: argparse.Namespace, setting, fitted, where: tuple, dataset
     """The sender and what it says of all images."""
     from detectron2_patch.codec.fitted import map_config
     from detectron2_patch.engines.choice import build_engine
-    from detectron2_patch.weights.parts import BACKBONE, identity
+    from detectron2_patch.settings.halves import BACKBONE
+    from detectron2_patch.weights.parts import identity
     from detectron2_patch.wire.manifest import Header
     from detectron2_patch.wire.sender import ImageSender, MapSender
 

@@ -58,10 +58,10 @@ def decompress(payload: bytes, shape: tuple[int, int, int], bits: int) -> np.nda
 
 @lru_cache(maxsize=1)
 def compiled() -> Any:
-    """The module of the compiled coder; None without numba."""
+    """The module of the compiled coder; None without numba, or a folder for what it makes."""
     try:
         from detectron2_patch.codec import entropy_compiled
-    except ImportError:
+    except (ImportError, RuntimeError):  # the latter where there is no place for what is compiled
         return None
     return entropy_compiled
 

@@ -18,8 +18,8 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
+from detectron2_patch.settings.halves import WHOLE
 from detectron2_patch.settings.levels import LEVELS
-from detectron2_patch.weights.parts import WHOLE
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Engine(ABC):
         weights: the checkpoint that was loaded; ``None``: none was.
         levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
-        part: of the detector that is there, one of ``weights.parts.PARTS``.
+        part: of the detector that is there, one of ``settings.halves.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
     """

@@ -6,7 +6,7 @@ import warnings
 from importlib import metadata, util
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.weights.parts import WHOLE
+from detectron2_patch.settings.halves import WHOLE
 
 AUTO, TORCHVISION, DETECTRON2 = ENGINES = ("auto", "torchvision", "detectron2")
 _HELP = "docs/detectron2.md says how to install it, and --engine torchvision does without"
@@ -82,7 +82,7 @@ def check_config(engine: str, cfg, training: bool) -> None:
 
 def build_engine(engine: str, cfg, device: str, part: str = WHOLE):
     """The engine of that name with its model for ``cfg``, or ``part`` of it (see
-    ``weights.parts``), on ``device``, weights at random."""
+    ``settings.halves``), on ``device``, weights at random."""
     if engine == DETECTRON2:
         from detectron2_patch.engines.detectron2 import Detectron2Engine
 

@@ -34,7 +34,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
 from detectron2_patch.rcnn.levels import level_names
 from detectron2_patch.rcnn.structures import Detections, Proposals
-from detectron2_patch.weights.parts import WHOLE
+from detectron2_patch.settings.halves import WHOLE
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -101,7 +101,7 @@ class Detectron2Engine(Engine):
     Args:
         cfg: a configuration that ``detectron2_config.check_supported`` accepts.
         device: where the model lives.
-        part: of the detector that is built, one of ``weights.parts.PARTS``.
+        part: of the detector that is built, one of ``settings.halves.PARTS``.
 
     Raises:
         InputError: detectron2 can't build the model.

@@ -9,7 +9,7 @@ from detectron2.modeling.roi_heads import build_roi_heads
 from torch import nn
 
 from detectron2_patch.engines.received import Received
-from detectron2_patch.weights.parts import BACKBONE, WHOLE
+from detectron2_patch.settings.halves import BACKBONE, WHOLE
 
 
 def build_part(cfg, part: str) -> nn.Module:

@@ -10,11 +10,12 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.halves import WHOLE
 from detectron2_patch.training import checkpoints
 from detectron2_patch.weights.checkpoint import read_checkpoint, read_content
 from detectron2_patch.weights.load import hint
 from detectron2_patch.weights.names import without_wrappings
-from detectron2_patch.weights.parts import WHOLE, belongs
+from detectron2_patch.weights.parts import belongs
 
 COUNTERS = ".num_batches_tracked"  # a norm's count of batches, which decides nothing
 FEW = 3

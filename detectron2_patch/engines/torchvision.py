@@ -22,8 +22,8 @@ from detectron2_patch.engines.received import Received
 from detectron2_patch.rcnn.fpn import FPN
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals
+from detectron2_patch.settings.halves import BACKBONE, HEADS, WHOLE
 from detectron2_patch.weights import load_weights
-from detectron2_patch.weights.parts import BACKBONE, HEADS, WHOLE
 
 
 class TorchvisionEngine(Engine):
@@ -32,7 +32,7 @@ class TorchvisionEngine(Engine):
     Args:
         cfg: a configuration that ``config.support.check_supported`` accepts.
         device: where the model lives.
-        part: of the detector that is built, one of ``weights.parts.PARTS``.
+        part: of the detector that is built, one of ``settings.halves.PARTS``.
     """
 
     name = "torchvision"

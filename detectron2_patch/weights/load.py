@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.halves import WHOLE
 from detectron2_patch.weights.checkpoint import read_checkpoint
 from detectron2_patch.weights.names import match_by_ending
-from detectron2_patch.weights.parts import WHOLE, belongs
+from detectron2_patch.weights.parts import belongs
 
 logger = logging.getLogger(__name__)
 FEW = 3

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detectron2_patch.settings.halves import BACKBONE, HEADS, PARTS, WHOLE
 from detectron2_patch.utils.files import sha256
 from detectron2_patch.weights.checkpoint import read_checkpoint, read_content
 
-WHOLE, BACKBONE, HEADS = PARTS = ("whole", "backbone", "heads")
 _PREFIX = "backbone."
 _CUT_FROM = "cut_from"  # beside "model" in a file of one half: ``identity`` of the whole one
 # What the configuration says, and counters: no part of what tells a detector from another.

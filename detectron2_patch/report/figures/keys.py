@@ -79,8 +79,13 @@ def _marks() -> dict[str, Any]:
     """What the legend says of bars and stars."""
     from matplotlib.lines import Line2D
 
-    star = {"marker": "*", "markersize": 9, "color": BLACK, "linestyle": "none"}
-    bar = {"marker": "|", "markersize": 14, "markeredgewidth": 1.4, "linestyle": "none"}
+    star: dict[str, Any] = {"marker": "*", "markersize": 9, "color": BLACK, "linestyle": "none"}
+    bar: dict[str, Any] = {
+        "marker": "|",
+        "markersize": 14,
+        "markeredgewidth": 1.4,
+        "linestyle": "none",
+    }
     return {
         "95 % interval": Line2D([], [], color="#555555", **bar),
         "key: surely more than a fifth of all": Line2D([], [], **star),

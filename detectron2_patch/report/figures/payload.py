@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from detectron2_patch.report.figures.numbering import number_points
 from detectron2_patch.report.figures.style import (
@@ -161,8 +162,8 @@ def _plain_ticks(panel) -> None:
 def _circle():
     from matplotlib.lines import Line2D
 
-    look = {"marker": "o", "markersize": 10, "markerfacecolor": "white", "markeredgecolor": RED}
-    return Line2D([], [], linestyle="none", **look)
+    look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": RED}
+    return Line2D([], [], linestyle="none", marker="o", markersize=10, **look)
 
 
 def _blank():

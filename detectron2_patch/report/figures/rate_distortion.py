@@ -140,7 +140,7 @@ def _interval():
     """What the legend says of the thin bars."""
     from matplotlib.lines import Line2D
 
-    look = {"marker": "|", "markersize": 16, "markeredgewidth": 0.9}
+    look: dict[str, Any] = {"marker": "|", "markersize": 16, "markeredgewidth": 0.9}
     return Line2D([], [], color="#555555", linestyle="none", **look)
 
 

@@ -369,7 +369,7 @@ function plotCloud(holder) {
     scales: { x: { time: false, distr: 3, log: 10, range: (u, low, high) => [low / 1.1, high * 1.1] } },
     axes: [
       { grid, label: byId("axis").selectedOptions[0].textContent, labelSize: 20,
-        splits: (u) => decades(u.scales.x.min, u.scales.x.max),
+        splits: (u) => decades(u.scales.x.min, u.scales.x.max, u.over.clientWidth || u.width),
         values: (_, at) => at.map((one) => one.toLocaleString("en", { maximumFractionDigits: 6 })),
         filter: (_, at) => at },
       { grid, label: "AP in percent", labelSize: 20, size: 42 },
@@ -414,10 +414,11 @@ function buildCloud() {
   });
 }
 
-function decades(low, high) {
-  const found = [];
+function decades(low, high, width) {
+  const found = [], each = width / Math.log10(high / low); // pixels of a decade
+  const steps = each > 190 ? [1, 2, 5] : each > 100 ? [1, 3] : [1];
   for (let ten = 10 ** Math.floor(Math.log10(low)); ten <= high; ten *= 10) {
-    for (const one of [1, 2, 5]) {
+    for (const one of steps) {
       const at = Number((ten * one).toPrecision(3));
       if (at >= low && at <= high) found.push(at);
     }

@@ -164,13 +164,8 @@ def _plain_ticks(panel) -> None:
 def _circle():
     from matplotlib.lines import Line2D
 
-    look: dict[str, Any] = {
-        "marker": "o",
-        "markersize": 10,
-        "markerfacecolor": "white",
-        "markeredgecolor": RED,
-    }
-    return Line2D([], [], linestyle="none", **look)
+    look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": RED}
+    return Line2D([], [], linestyle="none", marker="o", markersize=10, **look)
 
 
 def _blank():

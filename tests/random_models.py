@@ -30,7 +30,7 @@ def liven(model):
     """Weights under which a detector of random weights finds things that depend on its maps."""
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
-        if parameter.ndim > 1 and not name.startswith("backbone.bottom_up"):
+        if parameter.ndim > 1 and "bottom_up" not in name:
             fan_in = parameter[0].numel()
             torch.nn.init.normal_(parameter, std=(2 / fan_in) ** 0.5)
         if name.endswith(("anchor_deltas.weight", "bbox_pred.weight")):

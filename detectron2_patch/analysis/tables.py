@@ -219,6 +219,7 @@ def _pair_table(sizes: Mapping[str, Mapping[str, Any]], title: str) -> str:
         known = [name for name, loss in pairs.items() if loss["value"] is not None]
         dearest = sorted(known, key=lambda name: -pairs[name]["value"])[:2]
         claimed = "+".join(PAIRS.get(size, ()))
+        claimed = claimed if claimed in pairs else ""  # of a detector without P2 or P6
         rows.append(
             [
                 size,

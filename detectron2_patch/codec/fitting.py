@@ -136,7 +136,8 @@ def _restorers(
             [np.arange(width) + width * sources.index(source) for source in subset]
         )
         inner = covariance[np.ix_(columns, columns)]
-        ridge = _RIDGE * np.trace(inner) / len(inner) * np.eye(len(inner))
+        scale = np.trace(inner) / len(inner) or 1.0  # 0: all constant, such as one map of 1x1
+        ridge = _RIDGE * scale * np.eye(len(inner))
         weight = np.linalg.solve(inner + ridge, covariance[columns, target]).T
         bias = mean[target] - weight @ mean[columns]
         found[restorer_name(level, subset)] = np.concatenate([weight, bias[:, None]], axis=1)

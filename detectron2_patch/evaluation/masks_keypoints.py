@@ -246,7 +246,9 @@ def _areas(task: str, shapes: Any) -> np.ndarray:
     if task == SEGM:
         from pycocotools import mask as run_length
 
-        return run_length.area(shapes)
+        # pycocotools counts the masks of a call in eight bits, which NumPy 2 refuses to overflow
+        parts = [shapes[i : i + 255] for i in range(0, len(shapes), 255)]
+        return np.concatenate([run_length.area(part) for part in parts])
     xs, ys = shapes[:, 0::3], shapes[:, 1::3]
     return (xs.max(1) - xs.min(1)) * (ys.max(1) - ys.min(1))
 

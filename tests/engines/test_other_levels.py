@@ -46,6 +46,8 @@ def test_each_level_is_degraded_and_counted(engine, scenes):
     clean = engine.pyramid(engine.batch([one]))
     assert list(clean) == list(engine.levels)
     for level in engine.levels:
+        if clean[level][0, 0].numel() == 1:  # P7 of so small an image: nothing to lose
+            continue
         with patch_pyramid(engine.model, {level: 4}) as patch:
             changed = patch.apply({engine.names[k]: x for k, x in clean.items()})
             engine.detect(one)

@@ -205,6 +205,18 @@ def test_numbers_are_pycocotools_to_the_last_digit(dataset, task, seed):
     assert any(wanted)
 
 
+def test_a_sweeps_many_masks_of_one_image(dataset):
+    """More than a detector gives: the distinct ones of all settings."""
+    (one, *_) = found_near(dataset)
+    times = 300 // len(one["scores"]) + 1
+    many = {key: np.concatenate([one[key]] * times) for key in ("scores", "classes")}
+    many |= {"image_id": one["image_id"], "masks": one["masks"] * times}
+    rows = ShapeEvaluator(dataset, "segm").rows([many])
+    few = ShapeEvaluator(dataset, "segm").rows([one])
+    assert len(rows.rows) > 255
+    assert np.array_equal(rows.rows, np.concatenate([few.rows] * times))
+
+
 def test_a_choice_of_the_detections_is_evaluated_as_if_there_were_no_others(dataset):
     dataset, detections = crowded(dataset, 7)
     generator = np.random.RandomState(0)

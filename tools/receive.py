@@ -24,6 +24,7 @@ from common import (
     Parser,
     add_image_flag,
     add_model_flags,
+    add_overrides,
     add_setting_flags,
     check_fitted,
     command,
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_setting_flags(parser)
     add_image_flag(parser)
     add_model_flags(parser)
+    add_overrides(parser, shown=False)
     return parser
 
 
@@ -224,7 +226,7 @@ def evaluate(
     from detectron2_patch.wire.evaluating import evaluate_received, open_annotations
 
     cfg, engine, weights = where
-    dataset = open_annotations(args.annotations, [entry for entry, _ in received])
+    dataset = open_annotations(args.annotations, [entry for entry, _ in received], header.content)
     check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     if header.dataset not in (None, dataset.digest):
         raise InputError(

@@ -20,6 +20,7 @@ from common import (
     Parser,
     add_image_flag,
     add_model_flags,
+    add_overrides,
     add_setting_flags,
     check_fitted,
     command,
@@ -61,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         "DATASETS.TEST",
     )
     add_model_flags(parser)
+    add_overrides(parser, shown=False)
     return parser
 
 
@@ -116,15 +118,15 @@ def make_sender(args: argparse.Namespace, setting, fitted, where: tuple, dataset
     from detectron2_patch.wire.sender import ImageSender, MapSender
 
     name, cfg, device = where
-    digest = None if dataset is None else dataset.digest
+    of_dataset = () if dataset is None else (dataset.digest, dataset.content)
     if setting.image is not None:
-        return ImageSender(setting.image), Header(setting.to_json(), None, None, digest)
+        return ImageSender(setting.image), Header(setting.to_json(), None, None, *of_dataset)
     weights = find_weights(args, cfg)
     who = identity(weights)
     check_fitted(setting.treatments, fitted, cfg, who["sha256"], dataset)
     engine = build_engine(name, cfg, device, BACKBONE)
     engine.load_weights(weights)
-    header = Header(setting.to_json(), who, map_config(cfg), digest)
+    header = Header(setting.to_json(), who, map_config(cfg), *of_dataset)
     return MapSender(engine, setting, fitted), header
 
 

@@ -82,12 +82,14 @@ def load_coco(
     json_file: str | os.PathLike,
     image_root: str | os.PathLike,
     stored_bytes: Mapping[str, int] | None = None,
+    content: str | None = None,
 ) -> CocoDataset:
     """Read and check a COCO detection JSON and the presence of all its images.
 
     Args:
         stored_bytes: of each image by its file name, where the images are elsewhere; then no
             folder is looked at.
+        content: see ``CocoDataset.content``, of images that are elsewhere; None: not known.
 
     Raises:
         InputError: anything missing, unreadable or contradictory, in one line.
@@ -112,7 +114,7 @@ def load_coco(
         digest.update(json.dumps([image["file_name"], size]).encode())
     annotations = _annotations(data["annotations"], images, set(categories), json_file)
     _warn_of_supercategory(name, categories, annotations)
-    return CocoDataset(
+    dataset = CocoDataset(
         name=name,
         json_file=json_file,
         image_root=image_root,
@@ -123,6 +125,9 @@ def load_coco(
         degenerate_boxes=_count_and_warn(name, images, annotations),
         digest=digest.hexdigest(),
     )
+    if stored_bytes is not None:
+        dataset.__dict__["content"] = content  # as if it had been read
+    return dataset
 
 
 def check_class_count(dataset: CocoDataset, num_classes: int) -> None:

@@ -70,14 +70,17 @@ def check_all_there(dataset: CocoDataset, entries: Sequence[Entry]) -> None:
         )
 
 
-def open_annotations(name: str, entries: Sequence[Entry]) -> CocoDataset:
+def open_annotations(name: str, entries: Sequence[Entry], content: str | None) -> CocoDataset:
     """The dataset of a COCO JSON, or of a name, whose images are the sender's: none is looked at.
+
+    Args:
+        content: of the images, where the sender told it.
 
     Raises:
         InputError: the JSON is missing or bad.
     """
     stored = {entry.file_name: entry.stored_bytes for entry in entries}
     if name in dataset_names():
-        return load_coco(name, *dataset_files(name), stored)
+        return load_coco(name, *dataset_files(name), stored, content)
     path = Path(name)
-    return load_coco(path.stem, path, path.parent, stored)
+    return load_coco(path.stem, path, path.parent, stored, content)

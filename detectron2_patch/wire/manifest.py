@@ -31,12 +31,14 @@ class Header:
             sent, of which the sender needs no detector.
         config: digest of what decides the maps, see ``codec.fitted.map_config``; None as above.
         dataset: digest of the COCO dataset that the images are of; None of other images.
+        content: digest of its images, see ``CocoDataset.content``; None as above.
     """
 
     setting: dict[str, Any]
     weights: dict[str, str] | None
     config: str | None
     dataset: str | None = None
+    content: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """With kind and format in front."""
@@ -58,7 +60,7 @@ class Header:
             )
         fields = {key: data.get(key) for key in cls.__dataclass_fields__}
         weights = fields["weights"]
-        texts = [fields["config"], fields["dataset"], *(weights or {}).values()]
+        texts = [fields["config"], fields["dataset"], fields["content"], *(weights or {}).values()]
         sound = isinstance(fields["setting"], dict) and isinstance(weights, dict | None)
         if not sound or not all(isinstance(one, str | None) for one in texts):
             raise InputError(NO_MANIFEST)

@@ -101,7 +101,7 @@ class ImageReceiver:
 
     def detect(self, entry: Entry, data: bytes, image: NetworkInput) -> dict[str, Any]:
         """The detections, as ``Engine.detect`` gives them."""
-        with patch_pyramid(self.engine.model, Setting()) as patch:
+        with patch_pyramid(self.engine, Setting()) as patch:
             found = self.engine.detect(image)
         clean = patch.traffic  # of the maps that the receiver makes, sizes alone are told
         self.traffic.merge(Traffic(clean.images, clean.full, nbytes={IMAGE: len(data)}))

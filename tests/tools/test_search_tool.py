@@ -81,7 +81,7 @@ def test_runs_what_is_missing_and_writes_the_front(search, searching, tiny, caps
         (["--fitted", "nowhere.npz"], "--run"),
         (["--run", "--restore", "origin"], "origin"),
         (["--run", "--bootstrap", "0"], "--bootstrap"),
-        (["--run", "--results-dir", "nowhere/nor/here\0"], "nowhere"),
+        (["--run", "--results-dir", "x"], "--results-dir is given twice"),
         (["nowhere"], "nowhere"),
     ],
 )

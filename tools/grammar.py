@@ -76,7 +76,8 @@ class Parser(argparse.ArgumentParser):
         flag = word.partition("=")[0]
         if flag in self.moved:
             return InputError(f"{flag} is no flag of this command; give {self.moved[flag]}")
-        close = difflib.get_close_matches(flag, self.flags(), n=1, cutoff=0.7)
+        longer = [one for one in self.flags() if one.startswith(flag)]  # an abbreviation
+        close = longer or difflib.get_close_matches(flag, self.flags(), n=1, cutoff=0.7)
         hint = f"did you mean {close[0]}? See" if close else "see"
         return InputError(f"{flag} is no flag of this command; {hint} --help")
 

@@ -16,7 +16,7 @@ def test_from_a_sweep_to_the_table(sweep, key_levels, command, tiny, capsys):
         sweep.main(command("--grid", "1", "max", "--scope", "rpn", "pyramid", "--bootstrap", "20"))
         == 0
     )
-    packed, output = tiny / "packed.json.gz", tiny / "out" / "key.json"
+    packed, output = tiny / "packed.json.gz", tiny / "key.json"
     write_packed(load_results(tiny / "results"), packed)
     capsys.readouterr()
     assert key_levels.main([str(tiny / "results"), "-o", str(output)]) == 0

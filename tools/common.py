@@ -378,6 +378,7 @@ def told(work: Callable[[], int | None], kept: str = "") -> int:
     """
     logging.basicConfig(stream=sys.stderr, format="%(message)s", force=True)
     logging.getLogger().setLevel(logging.INFO if distributed.rank() == 0 else logging.WARNING)
+    logging.getLogger("torch").setLevel(logging.WARNING)  # its caches' statistics, at the end
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_wanted)
     try:

@@ -29,7 +29,7 @@ SETTING_FLAGS = (
     *PYRAMID_FLAGS,
 )
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")  # DSC_1.JPG
-OPTION = re.compile(r"--?[A-Za-z]")  # -1 and - are words: a ratio, and nothing to say
+OPTION = re.compile(r"--?(?!inf$|nan$)[A-Za-z]")  # -1, -inf and - are words, numbers or none
 
 
 class Parser(argparse.ArgumentParser):

@@ -308,11 +308,13 @@ def test_gpu_gives_the_cpus_numbers(train_net, command, tiny):
 
 def test_every_key_of_the_configuration_ends_the_words_of_a_flag(train_net):
     """Also those that stand on no section: none is listed by hand."""
+    import grammar
+
     from detectron2_patch.config import get_cfg
 
     keys = [key for key, value in get_cfg().items() if not hasattr(value, "items")]
     assert "FLOAT32_PRECISION" in keys
     for key in [*keys, "MODEL.WEIGHTS", "MODEL.NO_SUCH_KEY"]:
         line = ["--cr", "1", "1", "1", "1", "4", key, "x"]
-        args = train_net.parse_args(train_net.build_parser(), line)
+        args = grammar.parse_args(train_net.build_parser(), line)
         assert args.cr == "1 1 1 1 4" and args.opts == [key, "x"]

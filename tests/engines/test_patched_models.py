@@ -43,6 +43,6 @@ def test_a_scripted_part_is_refused():
 def test_no_level_stays_clean_in_silence():
     model = random_model().model
     model.proposal_generator.in_features = ["p2", "p3", "p4", "p5", "p6", "p7"]
-    with pytest.raises(InputError, match="p7 would stay as it is"):
-        with patch_pyramid(model, {"p2": 4}):
-            pass
+    pixels = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(InputError, match="lacks p7"), patch_pyramid(model, {"p2": 4}):
+        model([{"image": pixels}])

@@ -56,6 +56,7 @@ def test_a_signal_is_one_line_and_its_status(load, name, capsys, tmp_path):
 TOOLS = sorted(p.stem for p in (ROOT / "tools").glob("*.py") if "def main(" in p.read_text())
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 LINES = {
+    "cost": "results -o new.json",
     "export_weights": "w.pth -o new.pth",
     "fit": "-o new.npz",
     "key_levels": "results",

@@ -85,6 +85,7 @@ def test_keys_of_a_result():
         "images": "val",
         "image_count": 1,
         "digest": "d",
+        "content": "of d",
     }
     assert result["weights"] == {"path": "w.pth", "sha256": "s"}
     assert result["config"]["file"] == "configs/demo.yaml"

@@ -41,7 +41,7 @@ def shared(tmp_path_factory):
     """What all clones have: few scenes, fitted parts of them, and small files of results."""
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "IMAGES", {"train": 3, "val": 2, "test": 2})
+        patched.setattr(demo, "IMAGES", {"train": 3, "val": 2, "test": 2, "unlabeled": 3})
         patched.setenv("DETECTRON2_PATCH_CACHE", str(folder / "cache"))
         for split in ("train", "val"):
             json_file, images = demo.ensure_demo(split)
@@ -121,12 +121,12 @@ def clone(shared, tmp_path, monkeypatch):
         tmp_path / "COCO-Detection" / "faster_rcnn_R_50_FPN_3x.yaml",
         tmp_path / "COCO-Detection" / "faster_rcnn_R_50_FPN_1x.yaml",
     )
-    (tmp_path / "lines.txt").write_text("--bits 4\n--send p3 p5 --restore fit\n")
+    (tmp_path / "lines.txt").write_text("--rank 4 --bits 4\n--send p3 p5 --restore fit\n")
     write_bccd(tmp_path / "bccd")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shared / "datasets"))
     monkeypatch.setenv("DETECTRON2_PATCH_CACHE", str(shared / "cache"))
-    monkeypatch.setattr(demo, "IMAGES", {"train": 3, "val": 2, "test": 2})
+    monkeypatch.setattr(demo, "IMAGES", {"train": 3, "val": 2, "test": 2, "unlabeled": 3})
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     cut_off(monkeypatch, shared)
@@ -166,14 +166,14 @@ def cut_off(monkeypatch, shared):
     fetched = shared / "fetched.pkl"
     fetched.write_bytes(STUB)
 
-    def small_engine(name, cfg, device):
+    def small_engine(name, cfg, device, *part):
         cfg = cfg.clone()
         cfg.INPUT.MIN_SIZE_TEST = 64
         if cfg.MODEL.RESNETS.RES2_OUT_CHANNELS > 64:
             for key, value in NARROW.items():
                 cfg.MODEL.RESNETS[key] = value
             cfg.MODEL.FPN.OUT_CHANNELS = cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 8
-        return build("torchvision", cfg, device)
+        return build("torchvision", cfg, device, *part)
 
     def load_weights(engine, path):
         engine.weights = path
@@ -237,6 +237,8 @@ def test_there_are_commands():
     assert len(found) > 60
     assert tools == {str(path) for path in Path("tools").glob("*.py")} - {
         "tools/common.py",
+        "tools/early.py",
+        "tools/grammar.py",
         "tools/sweeping.py",
     }
 

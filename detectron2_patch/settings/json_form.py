@@ -105,7 +105,7 @@ def _treatments(setting: Mapping[str, Any]) -> dict[str, Treatment]:
 
 def _levels(names: Mapping[str, Any]) -> tuple[str, ...]:
     try:
-        return check_levels(tuple(names))
+        return check_levels(tuple(sorted(names)))  # packing doesn't keep their order
     except InputError as error:
         raise ValueError(f"its setting can't be read: {error}") from error
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from detectron2_patch.report.figures.style import RED
 
 RADIUS = 7.0  # of a number's circle, in points of type
-DISTANCES = (13, 19, 26, 34, 44)  # from the point, in points of type, the nearest first
+DISTANCES = (13, 19, 26, 34, 44, 56, 70, 86)  # from the point, in points of type, the nearest first
 ANGLES = 24
 Place = tuple[float, float]
 

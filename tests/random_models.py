@@ -37,6 +37,8 @@ def liven(model):
             parameter.data *= 0.2
         if name.endswith("cls_score.weight"):  # else the background has all boxes
             parameter.data *= 0.3
+        if name.endswith("bbox_pred.bias"):  # as no training leaves it: else there was none
+            parameter.data += 1e-3
 
 
 RETINA_BACKBONE = [

@@ -36,7 +36,7 @@ def lazy():
     cfg.proposal_generator.head.in_channels = 8
     for part in ("mask_in_features", "mask_pooler", "mask_head"):
         cfg.roi_heads.pop(part)
-    cfg.roi_heads.num_classes = 3
+    cfg.roi_heads.num_classes = 6  # those of the scenes
     cfg.roi_heads.box_head.input_shape.channels = 8
     cfg.roi_heads.box_head.fc_dims = [8, 8]
     cfg.roi_heads.box_predictor.input_shape.channels = 8
@@ -62,7 +62,7 @@ def test_a_lazyconfigs_model_is_evaluated_coded_and_swept(lazy, scenes, make_swe
     engine = Engine.from_model(*lazy)
     assert engine.factorises() is None and engine.doubt() is None
     pyramids = [engine.pyramid(engine.batch([engine.read(scenes.image_path(scenes.images[0]))]))]
-    fitted = Fitted({"kind": KIND}, fit(pyramids))
+    fitted = Fitted({"kind": KIND, "images": []}, fit(pyramids))
     words = ("--cr 2 1 4 1 1", "--bits 3", "--send p3 p5 --restore fit --bits 4", "--image jpeg:50")
     settings = [Setting.parse(one, fitted) for one in words]
     sweep = make_sweep(engine=engine, settings=settings, fitted=fitted)

@@ -131,8 +131,7 @@ def read_codec(path: str | os.PathLike, flag: str = "--codec") -> CodecFile:
             raise ValueError("it has another form")
         if meta.pop("content") != _content(meta, tensors):
             raise ValueError("a byte is another")
-        # files from before there was "mirror" don't say it
-        recipe = make_recipe({"mirror": False, **meta["recipe"]}, f"{flag} {path}")
+        recipe = make_recipe(meta["recipe"], f"{flag} {path}")
         model = _read_model(tensors, meta["channels"], recipe)
         integers = _read_integers(tensors, recipe)
         restore(model.entropy_model, integers)

@@ -68,14 +68,9 @@ def run(args: argparse.Namespace) -> None:
     args.num_gpus = None
     from tabulate import tabulate
 
-    from detectron2_patch.analysis.sides import (
-        COLUMNS,
-        Costs,
-        cost_cells,
-        cost_of,
-        machine,
-        read_costs,
-    )
+    from detectron2_patch.analysis.costs import COLUMNS, Costs, cost_cells, read_costs
+    from detectron2_patch.analysis.sides import cost_of, machine
+    from detectron2_patch.utils.files import sha256
     from detectron2_patch.utils.progress import progress
     from detectron2_patch.utils.sampling import evenly
 
@@ -92,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     conditions = {
         **machine(),
         "engine": engine.name,
+        "weights": sha256(weights),
         "dataset": dataset.name,
         "images": args.images,
     }

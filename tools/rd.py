@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Read, compare, print; write what is asked for."""
+    from detectron2_patch.analysis.costs import read_costs
     from detectron2_patch.analysis.delta import need_package
     from detectron2_patch.analysis.rate_distortion import best_image, curves
     from detectron2_patch.analysis.rate_tables import (
@@ -69,7 +70,6 @@ def run(args: argparse.Namespace) -> None:
         point_rows,
         rate_rows,
     )
-    from detectron2_patch.analysis.sides import read_costs
     from detectron2_patch.errors import InputError
 
     flag = args.typed.get("output", "-o")

@@ -13,8 +13,8 @@ from grammar import check_output_folder
 
 EPILOG = """\
 examples:
-  report.py results/demo                       the shipped grid, to report/index.html
-  report.py results keys.json -o mine          with the analysis of key_levels.py
+  report.py results/demo                            the shipped grid, to report/index.html
+  report.py results keys.json costs.json -o mine    with what key_levels.py and cost.py wrote
 Results of several datasets, models or engines get a report each, in folders of their own.
 """
 
@@ -22,7 +22,7 @@ Results of several datasets, models or engines get a report each, in folders of 
 def build_parser() -> Parser:
     """What to report on."""
     parser = Parser(__doc__, EPILOG)
-    add_results(parser, "results and key-level analyses: JSON, .json.gz, or folders of them")
+    add_results(parser, "results, key-level analyses and costs: JSON, .json.gz, or folders of them")
     parser.add_argument(
         "-o", "--output", default="report", metavar="DIR", help="where the report goes (report)"
     )

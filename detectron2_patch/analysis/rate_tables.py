@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from detectron2_patch.analysis.costs import Costs, side_costs
 from detectron2_patch.analysis.delta import METHODS, bjontegaard
 from detectron2_patch.analysis.rate_distortion import (
     LOSSES,
@@ -17,7 +18,6 @@ from detectron2_patch.analysis.rate_distortion import (
     front,
     rate_at_loss,
 )
-from detectron2_patch.analysis.sides import COSTS, Costs
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.intervals import PERCENTILES
 from detectron2_patch.settings.setting import Setting
@@ -95,9 +95,7 @@ def point_rows(curves: Curves, costs: Costs | None = None) -> list[dict[str, Any
                 "high": high,
             }
             if costs is not None:
-                cost = costs.get(setting) or {}
-                for side in ("sender", "receiver"):
-                    row |= {f"{side}_{k}": (cost.get(side) or {}).get(k) for k in COSTS}
+                row |= side_costs(costs.get(setting))
             rows.append(row)
     return rows
 

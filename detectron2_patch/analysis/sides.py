@@ -1,4 +1,4 @@
-"""What a setting costs the two sides of the wire, and the file that such figures are kept in.
+"""What a setting costs the two sides of the wire, measured.
 
 A sender of maps works the backbone and codes; a sender of a picture only codes, and its receiver
 works the whole detector.
@@ -6,11 +6,9 @@ works the whole detector.
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,13 @@ import torch
 from torch import Tensor
 
 from detectron2_patch.analysis.complexity import Work, measure, milliseconds
+from detectron2_patch.analysis.costs import Cost
 from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.transmission import receive_pyramid, send_pyramid
 from detectron2_patch.data.images import read_image
-from detectron2_patch.errors import InputError
 from detectron2_patch.settings.setting import Setting
-from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.machine import usable_cores
 
-KIND = "detectron2_patch costs"
-Cost = dict[str, Any]
 Side = tuple[Work, float]  # of all of it, and milliseconds of coding
 
 
@@ -123,77 +118,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-class Costs:
-    """Costs by setting, as a file of ``tools/cost.py`` holds them.
-
-    A cost doesn't depend on the scope: what crosses the wire is the same in both.
-    """
-
-    def __init__(self, conditions: Mapping[str, Any], costs: Iterable[tuple[Setting, Cost]] = ()):
-        self.conditions = dict(conditions)
-        self._costs = {_key(setting): cost for setting, cost in costs}
-
-    def get(self, setting: Setting) -> Cost | None:
-        return self._costs.get(_key(setting))
-
-    def add(self, setting: Setting, cost: Cost) -> None:
-        self._costs[_key(setting)] = cost
-
-    def __len__(self) -> int:
-        return len(self._costs)
-
-    def write(self, path: str | os.PathLike) -> None:
-        """Write the file, whole or not at all."""
-        rows = [{"setting": one.to_json(), **cost} for one, cost in self._costs.items()]
-        document = {"kind": KIND, "conditions": self.conditions, "costs": rows}
-        with atomic_write(Path(path)) as file:
-            file.write((json.dumps(document, indent=1) + "\n").encode())
-
-
-def _key(setting: Setting) -> Setting:
-    return Setting(setting.treatments, fitted=setting.fitted)
-
-
-def read_costs(path: str | os.PathLike) -> Costs:
-    """The costs of a file that ``tools/cost.py`` wrote.
-
-    Raises:
-        InputError: it can't be read or is no such file.
-    """
-    try:
-        data = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no JSON"
-        raise InputError(f"{path}: {reason}; give a file that tools/cost.py wrote") from error
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise InputError(f"{path} holds no costs; give a file that tools/cost.py wrote")
-    try:
-        rows = [
-            (Setting.from_json(row["setting"]), {k: row[k] for k in ("sender", "receiver")})
-            for row in data["costs"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}); make it again by tools/cost.py") from error
-    return Costs(data["conditions"], rows)
-
-
-COSTS = ("macs_per_pixel", "milliseconds", "coding_milliseconds", "memory_bytes")
-COLUMNS = ("MACs a pixel", "ms", "of it coding", "MiB")
-
-
-def cost_cells(cost: Cost | None) -> list[str]:
-    """The figures of sender and receiver, in the order of ``COLUMNS``, as people read them."""
-    if cost is None:
-        return ["-"] * 2 * len(COLUMNS)
-    return [
-        cell
-        for side in (cost["sender"], cost["receiver"])
-        for cell in (
-            f"{side['macs_per_pixel']:,.0f}",
-            f"{side['milliseconds']:.0f}",
-            f"{side['coding_milliseconds']:.0f}",
-            "-" if side["memory_bytes"] is None else f"{side['memory_bytes'] / 2**20:.0f}",
-        )
-    ]

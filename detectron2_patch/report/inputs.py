@@ -1,4 +1,4 @@
-"""Reads what a report is made from: results and key-level analyses, from files and folders."""
+"""Reads what a report is made from, files and folders: results, key-level analyses, costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detectron2_patch.analysis.key_levels import KIND
+from detectron2_patch.analysis import costs, key_levels
 from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_file, result_files
 from detectron2_patch.settings.levels import ANY, SCOPES
@@ -18,10 +18,12 @@ ESTIMATES = ("alone", "with_others", "shapley")
 
 @dataclass
 class Inputs:
-    """``results`` and ``key_levels`` as their files hold them; ``skipped``: what wasn't read."""
+    """``results``, ``key_levels`` and ``costs`` as their files hold them; ``skipped``: what wasn't
+    read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     key_levels: list[dict[str, Any]] = field(default_factory=list)
+    costs: list[costs.Costs] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -54,26 +56,31 @@ def read_inputs(paths: Sequence[str | Path]) -> Inputs:
 
 
 def _read(file: Path, found: Inputs) -> None:
-    analysis = _key_levels(file)
-    if analysis is not None:
-        found.key_levels.append(analysis)
+    kind = _kind(file)
+    if kind == key_levels.KIND:
+        found.key_levels.append(_key_levels(file))
+    elif kind == costs.KIND:
+        found.costs.append(costs.read_costs(file))
     else:
         found.results += load_file(file)
 
 
-def _key_levels(file: Path) -> dict[str, Any] | None:
-    """A key-level analysis, or None where the file is something else."""
+def _kind(file: Path) -> str | None:
+    """What a file that was made from results says it is; None of any other file."""
     if file.suffix != ".json":
         return None
     try:
         text = file.read_bytes()
-        if KIND.encode() not in text:
-            return None
+        if not any(kind.encode() in text for kind in (key_levels.KIND, costs.KIND)):
+            return None  # most are results, which aren't read twice
         data = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None  # load_file says what is wrong
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        return None
+    return data.get("kind") if isinstance(data, dict) else None
+
+
+def _key_levels(file: Path) -> dict[str, Any]:
+    data = json.loads(file.read_bytes())
     if not (
         _is_analysis(data.get("scopes"))
         and "engine" in data

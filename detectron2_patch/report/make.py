@@ -13,7 +13,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.report import page
 from detectron2_patch.report.figures import NAMES, draw_all, style
 from detectron2_patch.report.inputs import Inputs, read_inputs
-from detectron2_patch.report.records import Group, make_groups
+from detectron2_patch.report.records import Group, make_groups, tells_of
 from detectron2_patch.report.table import write_csv
 from detectron2_patch.results.identity import model_of
 
@@ -32,7 +32,7 @@ def make_report(paths: Sequence[str], output: str) -> Path:
     folder = Path(output)
     with style.style():
         inputs = read_inputs(paths)
-        groups = make_groups(inputs.results)
+        groups = make_groups(inputs.results, inputs.costs)
         inputs.skipped += _unmatched(inputs, groups)
         if inputs.skipped:
             logger.warning("left out %d: %s", len(inputs.skipped), "; ".join(inputs.skipped))
@@ -122,4 +122,9 @@ def _unmatched(inputs: Inputs, groups: Sequence[Group]) -> list[str]:
         "the results are of its dataset, weights and engine"
         for one in inputs.key_levels
         if not any(_tells_of(one, group) for group in groups)
+    ] + [
+        f"costs of {one.conditions.get('dataset')}, {one.conditions.get('engine')}: none of the "
+        "results are of its weights and engine"
+        for one in inputs.costs
+        if not any(tells_of(one, group) for group in groups)
     ]

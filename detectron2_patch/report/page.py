@@ -19,6 +19,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
+from detectron2_patch.analysis.costs import SIDES
 from detectron2_patch.report.figures.style import Figure, show
 from detectron2_patch.report.records import (
     METRICS,
@@ -127,8 +128,18 @@ def page_data(group: Group) -> dict[str, Any]:
                 for r in records
             ],
             "bits_per_pixel": [r.bits_per_pixel for r in records],
+            "costs": _costs(group),
         },
         "classes": _classes(group),
+    }
+
+
+def _costs(group: Group) -> dict[int, list[float]]:
+    """Row to multiply-accumulates a pixel and milliseconds of the sender, then of the receiver."""
+    return {
+        i: [cost[side][name] for side in SIDES for name in ("macs_per_pixel", "milliseconds")]
+        for i, record in enumerate(group.records)
+        if (cost := group.cost(record)) is not None
     }
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
+from detectron2_patch.analysis.costs import Cost, Costs
 from detectron2_patch.analysis.front import front
 from detectron2_patch.results.identity import Model, models_of
 from detectron2_patch.settings.cost import bits_per_pixel, times_smaller, total_bytes
@@ -57,7 +58,8 @@ class Record:
 class Group:
     """The results of one detector, dataset, configuration and engine, each setting once.
 
-    ``notes`` are remarks on the data that a reader has to know, ``results`` all that were read.
+    ``notes`` are remarks on the data that a reader has to know, ``results`` all that were read,
+    ``costs`` what its settings cost sender and receiver, where that was measured.
     """
 
     dataset: str
@@ -69,6 +71,7 @@ class Group:
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: list[Mapping[str, Any]] = field(default_factory=list)
+    costs: list[Costs] = field(default_factory=list)
 
     @property
     def clean(self) -> Record | None:
@@ -105,12 +108,17 @@ class Group:
         value = record.metrics.get(metric)
         return None if clean is None or value is None else clean - value
 
+    def cost(self, record: Record) -> Cost | None:
+        """What sender and receiver work; None where that wasn't measured."""
+        found = (costs.get(record.setting) for costs in self.costs)
+        return next((cost for cost in found if cost is not None), None)
 
-def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
+
+def make_groups(results: Iterable[Mapping[str, Any]], costs: Sequence[Costs] = ()) -> list[Group]:
     """Results by dataset, weights, configuration and engine, in the order of the names.
 
-    A setting that several results have is taken once, the first; a note says so where their
-    numbers differ.
+    ``costs`` go to the groups of their weights and engine. A setting that several results have is
+    taken once, the first; a note says so where their numbers differ.
     """
     groups: dict[Model, Group] = {}
     seen: dict[tuple, Record] = {}
@@ -131,7 +139,17 @@ def make_groups(results: Iterable[Mapping[str, Any]]) -> list[Group]:
     for group in groups.values():
         labels = distinct_labels(record.setting for record in group.records)
         group.records = [replace(one, label=labels[one.setting]) for one in group.records]
+        group.costs = [one for one in costs if tells_of(one, group)]
     return sorted(groups.values(), key=lambda group: (group.name, str(group.identity)))
+
+
+def tells_of(costs: Costs, group: Group) -> bool:
+    """Whether costs were measured with a group's weights and engine."""
+    where = costs.conditions
+    return (where.get("weights"), where.get("engine")) == (
+        group.identity.weights,
+        group.identity.engine,
+    )
 
 
 def _new_group(result: Mapping[str, Any], identity: Model) -> Group:

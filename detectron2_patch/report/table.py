@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detectron2_patch.analysis.costs import side_costs
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.coco import OVERALL
 from detectron2_patch.report.records import METRICS, Group, Record, make_groups
@@ -41,13 +42,15 @@ def make_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     has 0), ``bytes`` of the whole dataset on the wire, None
     in scope ``rpn``, and ``times_smaller`` than P2 to P5 in fp32. ``p2_rank``, ``p2_bits``,
     ``p2_range``, ``p2_restore`` and so on are those of each level, ``codec`` the word of one, and
-    ``fitted`` the file's SHA-256.
+    ``fitted`` the file's SHA-256. Where costs were given, ``sender_macs_per_pixel`` and so on
+    (see ``costs.side_costs``).
     """
     classes = {key for group in groups for record in group.records for key in record.metrics}
     levels = {level for group in groups for r in group.records for level in r.setting.levels}
     first = (*_MODEL, *sorted(levels | set(LEVELS)), "setting", *OVERALL)
     more = columns_for(sorted(levels | set(LEVELS)))
-    columns = (*first, *sorted(classes.difference(OVERALL)), *_LAST, *more)
+    measured = side_costs(None) if any(group.costs for group in groups) else ()
+    columns = (*first, *sorted(classes.difference(OVERALL)), *_LAST, *measured, *more)
     return [
         {column: row.get(column) for column in columns}
         for group in groups
@@ -76,6 +79,7 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "bits_per_pixel": record.bits_per_pixel,
         **{f"drop_{metric}": group.drop(record, metric) for metric in METRICS},
         "drop_AP_percent": 100 * drop / whole if drop is not None and whole else None,
+        **side_costs(group.cost(record)),
         **columns_of(record.setting.by_level()),
         "fitted": record.setting.fitted or None,
     }
@@ -110,7 +114,8 @@ def read_table(path: str | os.PathLike) -> pandas.DataFrame:
         ) from error
     from detectron2_patch.report.inputs import read_inputs
 
-    rows = make_rows(make_groups(read_inputs([Path(path)]).results))
+    inputs = read_inputs([Path(path)])
+    rows = make_rows(make_groups(inputs.results, inputs.costs))
     frame = pandas.DataFrame(rows)
     frame = frame.where(frame.notna(), math.nan)  # as a CSV of it is read
     numbers = [

@@ -6,9 +6,11 @@ import pytest
 from browser import Page, find_chromium
 from made_results import made, made_grid
 
+from detectron2_patch.analysis.costs import COSTS, Costs
 from detectron2_patch.results.file import load_results
 from detectron2_patch.results.packing import write_packed
 from detectron2_patch.results.schema import SCHEMA
+from detectron2_patch.settings.setting import Setting
 
 pytest.importorskip("matplotlib", reason="needs matplotlib, of the extra [report]")
 from detectron2_patch.report.make import make_report
@@ -42,6 +44,22 @@ def grid(tmp_path_factory):
         (methods / f"{bits}.json").write_text(json.dumps(one))
     write_packed(results, folder / "grid.json.gz")
     return make_report([str(folder / "grid.json.gz"), str(methods)], str(folder / "report"))
+
+
+@pytest.fixture(scope="module")
+def costed(tmp_path_factory):
+    """A page of two settings, of which one's costs were measured."""
+    folder = tmp_path_factory.mktemp("costed")
+    bits = made(1, 1, 1, 1, 1, bits={"p2": 4})
+    bits["results"]["bbox"]["AP"] -= 5
+    write_packed([made(1, 1, 1, 1, 1), bits, made(1, 1, 1, 1, 2)], folder / "a.json.gz")
+    sides = {
+        "sender": dict.fromkeys(COSTS, 36288.4),
+        "receiver": {**dict.fromkeys(COSTS, 0), "milliseconds": 41.25},
+    }
+    measured = [(Setting.from_json(bits["setting"]), sides)]
+    Costs({"engine": "torchvision", "weights": "a" * 64}, measured).write(folder / "costs.json")
+    return make_report([str(folder)], str(folder / "report"))
 
 
 @pytest.fixture
@@ -121,6 +139,24 @@ def test_what_was_not_evaluated_is_said_and_not_made_up(page, grid):
     assert shown(page, "state", "change-APs") == ["2 2 2 2 2: not evaluated", "not evaluated"]
     page.run("document.getElementById('better').click()")
     assert "was not evaluated" in shown(page, "suggestions")[0]
+
+
+@needs_browser
+def test_costs_of_the_setting_that_is_shown(page, costed):
+    page.open(costed.as_uri())
+    assert shown(page, "cost") == [""]
+    page.run("""{ const s = document.getElementById("method"); s.value = s.options[1].value;
+        s.dispatchEvent(new Event("change")); }""")
+    assert shown(page, "cost") == [
+        "Sender 36,288 multiply-accumulates a pixel, 36,288\u00a0ms; receiver 0 "
+        "multiply-accumulates a pixel, 41.3\u00a0ms."
+    ]
+    page.run("""{ const over = document.querySelector("#cloud .u-over");
+        const box = over.getBoundingClientRect(), spot = over.querySelector(".spot").style;
+        over.dispatchEvent(new MouseEvent("mousemove", {
+          clientX: box.left + parseFloat(spot.left), clientY: box.top + parseFloat(spot.top) }));
+    }""")
+    assert shown(page, "hint")[0].endswith("41.3\u00a0ms.")
 
 
 @needs_browser

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detectron2_patch.analysis import sides
-from detectron2_patch.analysis.sides import read_costs
+from detectron2_patch.analysis.costs import read_costs
 from detectron2_patch.errors import InputError
 
 SETTINGS = "--cr 1 1 1 1 1\n--image jpeg:50\n--bits 4\n"

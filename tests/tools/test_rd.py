@@ -5,7 +5,7 @@ import sys
 import pytest
 from made_results import made
 
-from detectron2_patch.analysis.sides import COSTS, Costs
+from detectron2_patch.analysis.costs import COSTS, Costs
 from detectron2_patch.results.file import write_result
 from detectron2_patch.settings.setting import Setting
 

@@ -135,6 +135,7 @@ function showPayload(row) {
     put("smaller", times === null ? "–" : none ? "none" : human(times) + " times",
       none ? data.wire + " in fp32, and more" : "smaller than " + data.wire + " in fp32");
   }
+  byId("cost").textContent = row !== undefined && points.costs[row] ? costText(row) + "." : "";
 }
 
 // The settings that beat a row: the one with the least data, and the one with the best AP.
@@ -445,7 +446,16 @@ function hint(row) {
     : nameOf(row) + ": AP " + fixed(points.AP[row]) 
       + (points.smaller[row] === null ? "" : ", " + human(points.smaller[row]) + " times smaller")
       + (points.bits_per_pixel[row] === null ? "."
-        : ", " + human(points.bits_per_pixel[row]) + " bits a pixel.");
+        : ", " + human(points.bits_per_pixel[row]) + " bits a pixel.")
+      + (points.costs[row] ? " " + costText(row) + "." : "");
+}
+
+// What either side works, of a row that was measured: operations a pixel and time.
+function costText(row) {
+  const [sends, sendTime, receives, receiveTime] = points.costs[row];
+  const side = (operations, time) => Math.round(operations).toLocaleString("en")
+    + " multiply-accumulates a pixel, " + human(time) + "\u00a0ms";
+  return "Sender " + side(sends, sendTime) + "; receiver " + side(receives, receiveTime);
 }
 
 function placeSpot(row) {

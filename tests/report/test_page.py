@@ -52,6 +52,8 @@ def costed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("costed")
     bits = made(1, 1, 1, 1, 1, bits={"p2": 4})
     bits["results"]["bbox"]["AP"] -= 5
+    bits["payload"].update(total_bytes=9000, bits_per_pixel=9)
+    bits["schema"] = SCHEMA
     write_packed([made(1, 1, 1, 1, 1), bits, made(1, 1, 1, 1, 2)], folder / "a.json.gz")
     sides = {
         "sender": dict.fromkeys(COSTS, 36288.4),

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import torch
@@ -38,7 +39,10 @@ from detectron2_patch.settings.words import SCOPE
 
 @dataclass
 class Patch:
-    """What a patch did: how often it ran and what was sent."""
+    """What a patch did: how often it ran and what was sent.
+
+    ``codes`` says whether the heads read what was decoded from real bytes.
+    """
 
     setting: Setting
     fitted: Fitted | None = None
@@ -52,10 +56,12 @@ class Patch:
         self.names = self.names or {level: level for level in self.levels}
         self.traffic = Traffic.of(self.levels)
         self.whole = whole_codec(self.treatments)
-        self.coded = self.whole is not None or any(
+        coded = self.whole is not None or any(
             isinstance(one, LevelCodec) or (isinstance(one, Sent) and one.bits > 0)
             for one in self.setting.treatments
         )
+        self.codes = coded and self.setting.scope == PYRAMID
+        self._lock = Lock()  # two images may be under way
 
     def apply(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A new pyramid, as received, of the maps' own type. The one given stays as it is: the
@@ -75,16 +81,17 @@ class Patch:
                 f"the model's backbone gives {', '.join(features)} and lacks {', '.join(missing)};"
                 f" a detector with FPN levels {self.levels[0]} to {self.levels[-1]} is needed"
             )
-        self.calls += 1
         clean = features
         features = {k: _single(clean[name]) for k, name in self.names.items()}  # what codecs take
-        if self.coded and self.setting.scope == PYRAMID:
+        if self.codes:
             received, nbytes = self._over_the_wire(features)
         else:
             channel = Channel(features, self.fitted, counted=())
             received = {level: channel.map(level, self.treatments[level]) for level in self.levels}
             nbytes = bytes_by_part(self.treatments, channel.nbytes)
-        self.traffic.add(features, self.treatments, nbytes)
+        with self._lock:
+            self.calls += 1
+            self.traffic.add(features, self.treatments, nbytes)
         changed = {n: received[k].to(clean[n].dtype) for k, n in self.names.items()}
         return {**clean, **changed}
 

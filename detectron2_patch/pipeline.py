@@ -17,11 +17,13 @@ from detectron2_patch.engines.base import Engine, NetworkInput
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.bootstrap import Bootstrap
 from detectron2_patch.evaluation.coco import CocoEvaluator
-from detectron2_patch.patch import UNTRAINED, is_untrained, open_fitted, patch_pyramid
+from detectron2_patch.patch import UNTRAINED, Patch, is_untrained, open_fitted, patch_pyramid
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import Treatment
 from detectron2_patch.utils import distributed
+from detectron2_patch.utils.machine import usable_cores
+from detectron2_patch.utils.overlap import overlapped
 from detectron2_patch.utils.progress import progress
 
 # a name, a JSON and its image folder, or what was loaded
@@ -74,7 +76,11 @@ class Recoder:
 
 
 def detect_dataset(
-    engine: Engine, dataset: CocoDataset, workers: int, recoder: Recoder | None = None
+    engine: Engine,
+    dataset: CocoDataset,
+    workers: int,
+    recoder: Recoder | None = None,
+    threads: int = 1,
 ) -> list[dict[str, Any]]:
     """Detections of this process's share of the images of ``dataset``, in its order.
 
@@ -83,6 +89,7 @@ def detect_dataset(
 
     Args:
         recoder: what becomes of each image before the detector sees it.
+        threads: images that are worked on at a time.
 
     Raises:
         InputError: there are more processes than images, or an image can't be read or isn't of the
@@ -104,7 +111,15 @@ def detect_dataset(
         desc="evaluating",
         disable=distributed.rank() > 0,
     )
-    return [{"image_id": image["id"], **engine.detect(one)} for image, one in zip(images, shown)]
+    found = overlapped(engine.detect, shown, threads)
+    return [{"image_id": image["id"], **one} for image, one in zip(images, found)]
+
+
+def _at_a_time(engine: Engine, patch: Patch) -> int:
+    """How many images are worked on: one is coded, which takes one core, beside another's
+    convolutions."""
+    on_cores = engine.threaded and str(engine.model.device) == "cpu" and usable_cores() > 1
+    return 2 if patch.codes and on_cores else 1
 
 
 def evaluate(
@@ -157,7 +172,7 @@ def evaluate(
     recoder = None if setting.image is None else Recoder(setting.image)
     of_maps = Setting.of({}, setting.scope, levels=engine.levels) if recoder else setting
     with patch_pyramid(engine, of_maps, fitted=fitted) as patch:
-        mine = detect_dataset(engine, dataset, workers, recoder)
+        mine = detect_dataset(engine, dataset, workers, recoder, _at_a_time(engine, patch))
     counted = patch.traffic
     if recoder is not None:  # the maps are made by the receiver
         counted = Traffic.of(engine.levels, counted.images, counted.full)

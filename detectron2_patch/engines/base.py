@@ -87,6 +87,7 @@ class Engine(ABC):
     pooled: tuple[str, ...] = POOLED_LEVELS
     dense = False  # one kind of head, as in RetinaNet: no proposals, no pooled boxes
     stages = 1  # of a cascade: as many box heads, one after the other
+    threaded = False  # ``detect`` may run in several threads at a time
     shape_heads: Sequence[ShapeHead] = ()
 
     @property

@@ -36,6 +36,7 @@ class TorchvisionEngine(Engine):
     """
 
     name = "torchvision"
+    threaded = True
 
     def __init__(self, cfg, device: str, part: str = WHOLE) -> None:
         super().__init__(cfg)

@@ -9,6 +9,7 @@ from functools import lru_cache
 import pytest
 import torch
 from codecs_sent import IMAGES, MAPS
+from mutations import check, mutated
 
 from detectron2_patch.codec import entropy
 from detectron2_patch.codec.transmission import receive_pyramid, send_pyramid
@@ -18,41 +19,7 @@ from detectron2_patch.settings.setting import Setting
 from detectron2_patch.wire.manifest import Entry, Header, content_digest
 from detectron2_patch.wire.stream import StreamReader, StreamWriter
 
-MUTATIONS = 1000
 SIZE = (64, 96)
-
-
-def mutated(data, random, other=b""):
-    """One of the ways in which a stream arrives that isn't the one that was sent."""
-    way, at = random.randrange(6), random.randrange(len(data))
-    if way == 0:
-        return data[:at]
-    if way == 1:
-        return data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
-    if way == 2:
-        return data[:at] + random.randbytes(random.randrange(1, 9)) + data[at:]
-    if way == 3:
-        end = min(len(data), at + random.randrange(1, 9))
-        return data[:at] + random.randbytes(end - at) + data[end:]
-    if way == 4:
-        return data[:at] + other[at:]
-    return data[at:] + data[:at]
-
-
-def check(read, data, other, wanted):
-    """``wanted`` is what may be read: what was sent or, whole, what the other was."""
-    random_ = random.Random(0)
-    refused = 0
-    for _ in range(MUTATIONS):
-        changed = mutated(data, random_, other)
-        try:
-            found = read(changed)
-        except InputError as error:
-            assert "\n" not in str(error)
-            refused += 1
-        else:
-            assert found in wanted, "silent garbage"
-    assert refused > 0.9 * MUTATIONS
 
 
 def same(maps):
@@ -111,7 +78,9 @@ def test_a_thousand_mutations_of_a_picture(name, pixels):
 
 
 def test_every_codec_of_the_pyramid_is_among_them():
-    assert set(PYRAMID_CODECS.names()) == {"frames", "learned"}, "the latter in tests/codec/learned"
+    assert set(PYRAMID_CODECS.names()) == {"frames", "learned"}, (
+        "the latter in test_learned_damaged.py"
+    )
 
 
 @pytest.mark.parametrize("coder", ["waves", "compiled"])

@@ -43,6 +43,7 @@ class FolderWriter:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
         self.entries = self._begun(path, header) if path.exists() else []
+        _remove_halves(self.folder)
         lines = [header.to_json(), *(one.to_json() for one in self.entries)]
         with atomic_write(path) as file:  # without a line that was left unfinished
             file.write(b"".join(json_line(line) + b"\n" for line in lines))
@@ -93,6 +94,12 @@ class FolderWriter:
     def close(self) -> None:
         """Nothing more is added."""
         self._manifest.flush()
+
+
+def _remove_halves(folder: Path) -> None:
+    """Remove what a sender was writing when it was killed; see ``atomic_write``."""
+    for path in [*folder.glob(f".{MANIFEST}.*"), *folder.glob(f"{STREAMS}/.*.bin.*")]:
+        path.unlink(missing_ok=True)
 
 
 class FolderReader:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -196,6 +198,31 @@ def test_the_same_command_goes_on(left, send, line, data, tiny):
         (begun / "streams" / "00000002.bin").write_bytes(b"of before")
     assert send.main(line(begun, "--bits", "4", *data)) == 0
     assert sent_bytes(begun) == wanted
+
+
+def test_kills_leave_whole_bitstreams(send, line, data, tiny):
+    """SIGKILL, again and again, then a run to the end: the folder of an uninterrupted sender."""
+    document = json.loads((tiny / "boxes.json").read_text())
+    first = document["images"][0]
+    document["images"] += [{**first, "id": number} for number in range(10, 40)]
+    (tiny / "boxes.json").write_text(json.dumps(document))
+    assert send.main(line(tiny / "once", "--bits", "4", *data)) == 0
+    wanted = sent_bytes(tiny / "once")
+    command = [sys.executable, "tools/send.py", *line(tiny / "killed", "--bits", "4", *data)]
+    streams = tiny / "killed" / "streams"
+    generator = random.Random()
+    for least in (1, 9, 18):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while len(list(streams.glob("*.bin"))) < least:
+            assert process.poll() is None
+        time.sleep(generator.uniform(0, 0.02))
+        process.kill()
+        assert process.wait() != 0
+        found = {path.name: path.read_bytes() for path in streams.glob("*.bin")}
+        assert least <= len(found) < len(wanted) - 1
+        assert all(wanted[name] == content for name, content in found.items())
+    assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+    assert sent_bytes(tiny / "killed") == wanted
 
 
 def test_altered_missing_and_swapped_files_are_refused(send, receive, line, data, tiny, capsys):

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2_patch.codec.fitted import KIND, Fitted, backbone_digest, image_key, map_config
+from detectron2_patch.codec.fitted import KIND, Fitted, backbone_digest, map_config
 from detectron2_patch.codec.fitting import fit as fit_arrays
+from detectron2_patch.codec.provenance import image_key
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import sha256

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detectron2_patch.codec.provenance import Provenance
 from detectron2_patch.config import result_relevant
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import Codec
@@ -34,7 +35,7 @@ _REACH = (0.707, 1.631, 2.558, 3.458, 4.340, 5.220, 6.103, 7.000)
 
 
 @dataclass
-class Fitted:
+class Fitted(Provenance):
     """Fitted parts of one detector.
 
     Attributes:
@@ -52,37 +53,7 @@ class Fitted:
     sha256: str = ""
     _on_device: dict[tuple, Any] = field(default_factory=dict, repr=False)
 
-    def check_detector(self, weights_sha256: str, config: str) -> None:
-        """Make sure that this was fitted to the maps of that file's detector under that
-        configuration.
-
-        Raises:
-            InputError: it was fitted to others.
-        """
-        if self.meta["weights"] != weights_sha256:
-            raise InputError(
-                f"--fitted was fitted to another detector (weights {self.meta['weights'][:12]}, "
-                f"and here {weights_sha256[:12]}); fit this one: {_HELP}"
-            )
-        if self.meta["config"] != config:
-            raise InputError(
-                "--fitted was fitted to this detector with another INPUT or backbone "
-                f"configuration, whose maps are others; fit again: {_HELP}"
-            )
-
-    def check_images(self, paths: Sequence[str | os.PathLike]) -> None:
-        """Make sure that no image of an evaluation was fitted on.
-
-        Raises:
-            InputError: one was; names it.
-        """
-        seen = set(self.meta["images"])
-        for path in paths:
-            if os.path.exists(path) and image_key(path) in seen:
-                raise InputError(
-                    f"--fitted was fitted on {path}, which is to be evaluated; fit on "
-                    "training images only"
-                )
+    flag, done, do, help = "--fitted", "was fitted on", "fit", _HELP
 
     def rank_of(self, level: str, wanted: float) -> int:
         """How many principal directions of a level are ``wanted``: that many, all for infinity, or
@@ -175,11 +146,6 @@ def map_config(cfg) -> str:
 def restorer_name(level: str, sources: Sequence[str]) -> str:
     """The array that makes a level from ``sources``."""
     return "_".join(["fit", level, *sources])
-
-
-def image_key(path: str | os.PathLike) -> str:
-    """What tells an image file apart: 16 hexadecimal digits."""
-    return sha256(path)[:16]
 
 
 def write_fitted(fitted: Fitted, path: str | os.PathLike) -> None:

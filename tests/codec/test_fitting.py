@@ -164,7 +164,7 @@ def test_another_detector_and_evaluated_images_are_refused(tmp_path):
         fitted.check_detector("x" * 64, "c")
     with pytest.raises(InputError, match="configuration"):
         fitted.check_detector("w", "d")
-    from detectron2_patch.codec.fitted import image_key
+    from detectron2_patch.codec.provenance import image_key
 
     (tmp_path / "seen.png").write_bytes(b"pixels")
     (tmp_path / "new.png").write_bytes(b"others")

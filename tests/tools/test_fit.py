@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from detectron2_patch.codec.fitted import image_key, read_fitted
+from detectron2_patch.codec.fitted import read_fitted
+from detectron2_patch.codec.provenance import image_key
 from detectron2_patch.results.file import load_results
 
 

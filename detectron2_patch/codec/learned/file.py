@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from detectron2_patch.codec.fitted import image_key
 from detectron2_patch.codec.learned.integer_model import ROWS, IntegerModel, quantise, restore
 from detectron2_patch.codec.learned.latent_coder import SYMBOLS, LatentCoder
 from detectron2_patch.codec.learned.model import PyramidModel
 from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.codec.learned.recipe import Recipe, make_recipe
+from detectron2_patch.codec.provenance import Provenance
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
 
@@ -32,7 +32,7 @@ _FIELDS = {"weights", "config", "images", "channels", "recipe", "lambda", "dead_
 
 
 @dataclass
-class CodecFile:
+class CodecFile(Provenance):
     """What a codec's file holds.
 
     Attributes:
@@ -53,38 +53,7 @@ class CodecFile:
     sha256: str
     size: int
     flag: str = "--codec"
-
-    def check_detector(self, weights_sha256: str, config: str) -> None:
-        """Make sure that it was trained on that file's detector under that configuration.
-
-        Raises:
-            InputError: it was trained on another.
-        """
-        if self.meta["weights"] != weights_sha256:
-            raise InputError(
-                f"{self.flag} was trained on another detector (weights "
-                f"{self.meta['weights'][:12]}, and here {weights_sha256[:12]}); train one on this: "
-                f"{_HELP}"
-            )
-        if self.meta["config"] != config:
-            raise InputError(
-                f"{self.flag} was trained on this detector with another INPUT or backbone "
-                f"configuration, whose maps are others; train again: {_HELP}"
-            )
-
-    def check_images(self, paths: Sequence[str | os.PathLike]) -> None:
-        """Make sure that no image of an evaluation was trained on or watched.
-
-        Raises:
-            InputError: one was; names it.
-        """
-        seen = set(self.meta["images"])
-        for path in paths:
-            if os.path.exists(path) and image_key(path) in seen:
-                raise InputError(
-                    f"{self.flag} was trained on {path}, which is to be evaluated; train on "
-                    "training images only"
-                )
+    done, do, help = "was trained on", "train", _HELP
 
 
 def write_codec(

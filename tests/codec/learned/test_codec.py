@@ -73,7 +73,7 @@ def test_another_detector_configuration_or_evaluated_image_is_refused(codec, tmp
         codec.check_detector("x" * 64, "c" * 64)
     with pytest.raises(InputError, match="another INPUT or backbone"):
         codec.check_detector("w" * 64, "x" * 64)
-    from detectron2_patch.codec.fitted import image_key
+    from detectron2_patch.codec.provenance import image_key
 
     image = tmp_path / "image.bin"
     image.write_bytes(b"pixels")

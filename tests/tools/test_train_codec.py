@@ -9,6 +9,7 @@ import yaml
 
 from detectron2_patch.codec.learned.file import read_codec
 from detectron2_patch.errors import InputError
+from detectron2_patch.results.file import load_results
 
 RECIPE = {
     "widths": [4, 4, 4],
@@ -203,3 +204,36 @@ def test_a_recipe_that_is_not_there(train):
 
     with pytest.raises(InputError, match="--recipe none.yaml: No such file"):
         read_recipe("none.yaml")
+
+
+@pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
+def test_from_a_detectron2_yaml_and_checkpoint_to_a_curve(
+    engine, train, arguments, load, tiny, tiny_opts, capsys
+):
+    """The commands of docs/learned.md for a detector of one's own, on either engine."""
+    if engine == "detectron2":
+        pytest.importorskip("detectron2", reason="needs real detectron2")
+    assert train.main(arguments()) == 0
+    codecs = [str(tiny / "out" / f"codec_{n}.safetensors") for n in (1, 2)]
+    own = ["--engine", engine, "--config-file", "configs/demo.yaml", "--device", "cpu"]
+    own += ["--test-data", str(tiny / "boxes.json"), str(tiny / "images"), *tiny_opts]
+    own += ["MODEL.WEIGHTS", str(tiny / "weights.pth")]
+    pyramid = ["--scope", "pyramid", "--results-dir"]
+    sweep = [*pyramid, str(tiny / "swept"), "--bootstrap", "20", "--codec", *codecs, *own]
+    assert load("sweep").main(sweep) == 0
+    for codec in codecs:
+        alone = ["--eval-only", *pyramid, str(tiny / "alone"), "--codec", codec, *own]
+        assert load("train_net").main(alone) == 0
+    swept, alone = (
+        {one["setting"]["pyramid"]["sha256"]: one for one in load_results(tiny / name)}
+        for name in ("swept", "alone")
+    )
+    assert swept.keys() == alone.keys() and len(swept) == 2
+    for sha256, one in swept.items():
+        assert one["results"] == alone[sha256]["results"]
+        assert one["payload"] == alone[sha256]["payload"]
+        assert one["engine"] == engine
+    assert load("train_net").main(["--eval-only", *pyramid, str(tiny / "swept"), *own]) == 0
+    capsys.readouterr()
+    assert load("rd").main([str(tiny / "swept"), "--anchor", "none"]) == 0
+    assert "| learned" in capsys.readouterr().out

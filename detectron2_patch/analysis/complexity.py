@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 T = TypeVar("T")
@@ -55,9 +56,22 @@ def measure(run: Callable[[], T], pixels: int, repeats: int = 5) -> tuple[T, Wor
 
 def count_macs(run: Callable[[], object]) -> int:
     """Multiply-accumulates of ``run``."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, _Decomposed():
         run()
     return counter.get_total_flops() // 2
+
+
+class _Decomposed(TorchDispatchMode):
+    """Shows the counter the products that a composite operation is made of: in inference mode
+    torch before 2.4 hands it the whole, which it doesn't know."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args, **kwargs)
+        with self:
+            made = func.decompose(*args, **kwargs)
+        return func(*args, **kwargs) if made is NotImplemented else made
 
 
 def milliseconds(run: Callable[[], object], repeats: int = 5) -> float:

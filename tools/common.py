@@ -69,7 +69,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--rank",
         metavar="K",
-        help="principal directions kept of a level's channels, max for all, "
+        help="principal components kept of a level's channels, max for all, "
         "or a share of their variance such as 0.99; one for all sent levels, or five with '-'",
     )
     add(
@@ -99,7 +99,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--fitted",
         metavar="FILE",
-        help="principal directions, ranges and restorers of this detector, made by tools/fit.py",
+        help="principal components, ranges and restorers of this detector, made by tools/fit.py",
     )
 
 
@@ -134,7 +134,11 @@ def read_setting(args: argparse.Namespace, fitted):
     arguments = arguments_of(given)
     rank_of = None if fitted is None else fitted.rank_of
     levels = find_levels(args)
-    treatments = parse_setting(**arguments, rank_of=rank_of, levels=levels)  # type: ignore[arg-type]
+    try:
+        treatments = parse_setting(**arguments, rank_of=rank_of, levels=levels)  # type: ignore[arg-type]
+    except InputError as error:  # names the flag that was typed
+        short = next((flag for flag in PYRAMID_FLAGS if flag in given), "--pyramid")
+        raise InputError(str(error).replace("--pyramid", short)) from error
     need_fitted(treatments.values(), fitted)
     together = "image" in arguments or "pyramid" in arguments
     scope = args.scope or (PYRAMID if together or has_no_rpn(args) else RPN)
@@ -530,6 +534,8 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
             f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is a backbone, which starts a training; to "
             f"evaluate, give a trained detector (see {args.config_file})"
         )
+    if not cfg.MODEL.WEIGHTS and "MODEL.WEIGHTS" in args.opts[::2]:
+        raise InputError("MODEL.WEIGHTS is empty; give a checkpoint file, or leave the key out")
     if cfg.MODEL.WEIGHTS:
         return resolve_weights(cfg.MODEL.WEIGHTS)
     if args.config_file is None:

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
     flag = args.typed["output"]
     given = [*args.results, args.fitted or "", *(args.codec or "").split()]
     check_outputs({flag: args.output}, {flag: [".json"]}, [one for one in given if one])
+    if args.codec == "":
+        raise InputError("--codec got nothing; give the files, or leave it out")
     args.num_gpus = None
     from tabulate import tabulate
 

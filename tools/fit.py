@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit principal directions, ranges and restorers to a detector's maps of training images."""
+"""Fit principal components, ranges and restorers to a detector's maps of training images."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from common import (
     prepare_model,
 )
 from grammar import check_outputs, whole
+
+from detectron2_patch.errors import InputError
 
 EPILOG = """\
 examples:
@@ -69,13 +71,16 @@ def parse_sends(text: str, levels: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Subsets of the detector's levels, with commas between: ``p3 p5, p3 p4 p5``.
 
     Raises:
-        InputError: a word that is no level, or a subset of none.
+        InputError: a word that is no level, or a subset of none or of all.
     """
     from detectron2_patch.settings.parsing import parse_send
     from detectron2_patch.settings.words import split_words
 
     sends = [split_words("--send", [words]) for words in text.split(",")]
-    return [parse_send(words, levels=levels) for words in sends]
+    found = [parse_send(words, levels=levels) for words in sends]
+    if levels in found:
+        raise InputError(f"--send {text} leaves no level to restore; leave one out")
+    return found
 
 
 def run(args: argparse.Namespace) -> None:

@@ -30,6 +30,10 @@ SETTING_FLAGS = (
 )
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")  # DSC_1.JPG
 OPTION = re.compile(r"--?(?!inf$|nan$)[A-Za-z]")  # -1, -inf and - are words, numbers or none
+KEY = re.compile(r"[A-Z]\w*(\.\w+)+")  # of a configuration, P2..P5 is none
+DASH = re.compile(r"(?=-*[‐-―−])[-‐-―−]+(?=[A-Za-z])")  # as pages set the dashes of flags
+QUOTES = "“”„‟«»‘’"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,6 +66,8 @@ class Parser(argparse.ArgumentParser):
         flag, _, words = message.removeprefix("argument ").partition(": ")
         if words.startswith("is "):  # of ``whole`` and ``number``
             message = f"{flag} {words}"
+        elif words.startswith("ignored explicit argument "):
+            message = f"{flag} takes no word, and got {words.rpartition(' argument ')[2]}"
         elif message.startswith("argument "):
             message = f"{flag}: {words}"
         raise InputError(" ".join(f"{message}; see --help".split()))
@@ -91,7 +97,7 @@ def whole(least: int, such_as: str = "") -> Callable[[str], int]:
 
     def parse(word: str) -> int:
         try:
-            value = int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else None
+            value = int(word) if re.fullmatch(r"[+-]?[0-9]{1,18}", word) else None
         except ValueError:
             value = None
         if value is None or value < least:
@@ -108,7 +114,7 @@ def number(least: float, most: float | None = None) -> Callable[[str], float]:
 
     def parse(word: str) -> float:
         try:
-            value = float(word)
+            value = float(word) if word.isascii() and "_" not in word else float("nan")
         except ValueError:
             value = float("nan")
         if not least <= value < float("inf") or (most is not None and value > most):
@@ -152,9 +158,8 @@ def read_results(paths: Sequence[str]) -> list[dict]:
     from detectron2_patch.results.file import load_results, result_files
 
     found = []
+    check_once(paths)
     for path in paths:
-        if not path:
-            raise InputError("a name of RESULTS is empty; give files or folders of results")
         empty = Path(path).is_dir() and not result_files(Path(path))
         results = [] if empty else load_results(path)
         if not results:
@@ -164,6 +169,25 @@ def read_results(paths: Sequence[str]) -> list[dict]:
             )
         found += results
     return found
+
+
+def check_once(paths: Sequence[str]) -> None:
+    """Refuse results that are given twice, which would count twice.
+
+    Raises:
+        InputError: a name is empty, or a file is given by two of them.
+    """
+    from detectron2_patch.results.file import result_files
+
+    given: dict[str, str] = {}
+    for path in paths:
+        if not path:
+            raise InputError("a name of RESULTS is empty; give files or folders of results")
+        files = result_files(Path(path)) if Path(path).is_dir() else [path]
+        real = dict.fromkeys(map(os.path.realpath, files), path)
+        for file in real.keys() & given.keys():
+            raise InputError(f"{path} holds what {given[file]} gives already; give results once")
+        given |= real
 
 
 def add_overrides(parser: argparse.ArgumentParser, shown: bool = True) -> None:
@@ -213,7 +237,7 @@ def is_config_key(word: str) -> bool:
     if not word.isupper() or word.lower().endswith(PICTURES):
         return False
     if "." in word:
-        return "/" not in word
+        return KEY.fullmatch(word) is not None
     from detectron2_patch.config.defaults import default_values
 
     return word in default_values()
@@ -240,7 +264,7 @@ def parse_args(
 def _parse(
     parser: argparse.ArgumentParser, line: Sequence[str], flags: Sequence[str]
 ) -> argparse.Namespace:
-    words, overrides = join_words(line, flags)
+    words, overrides = join_words([as_meant(word) for word in line], flags)
     known = parser._option_string_actions
     typed = _typed(parser, words, known)
     args, unknown = parser.parse_known_intermixed_args(words)
@@ -262,12 +286,63 @@ def _parse(
                     f"{flag} stands behind the overrides of the configuration, which come last"
                 )
             raise _unknown(parser, word)
-    for name, flag in typed.items():
-        if getattr(args, name, None) == "" and flag not in flags:
-            raise InputError(f"{flag} is empty; see --help")
+    check_words(args, typed, flags)
     args.opts, args.typed = overrides, typed
     process.be_quiet(getattr(args, "quiet", False))
     return args
+
+
+def as_meant(word: str) -> str:
+    """A word of the command line with ``~/`` as the home folder, which a shell leaves as it is
+    within quotes and behind ``=``.
+
+    Raises:
+        InputError: a dash or quotes as pages set them, that no file's name has.
+    """
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    for part in filter(None, (flag, value)):
+        dash = DASH.match(part)
+        if dash and not os.path.exists(part):
+            name = part[dash.end() :].partition("=")[0]
+            typed = f"-{name}" if len(name) == 1 else f"--{name}"
+            raise InputError(
+                f"{shown(part)} begins with a dash as pages set it, not with the keyboard's; "
+                f"type {typed}"
+            )
+        bare = part.strip("()[], ")
+        if bare[:1] in QUOTES or bare[-1:] in QUOTES:
+            if bare and not os.path.exists(part):
+                raise InputError(
+                    f"{shown(part)} has quotes as pages set them, which no shell takes; type ' or "
+                    "none"
+                )
+    return flag + equals + os.path.expanduser(value) if value.startswith("~/") else word
+
+
+def check_words(
+    args: argparse.Namespace, typed: Mapping[str, str], flags: Sequence[str] = ()
+) -> None:
+    """Refuse empty words, and addresses where a file is to be given.
+
+    Args:
+        flags: those that take a list of words, which are looked at where they are parsed.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, value in vars(args).items():
+        flag = typed.get(name, name)
+        words = value if isinstance(value, list) else [value]
+        if "" in words and flag not in flags and name != "results":
+            raise InputError(
+                f"{flag} {'is' if words == [''] else 'has a word that is'} empty; see --help"
+            )
+        for word in words:
+            if name != "dist_url" and isinstance(word, str) and ADDRESS.match(word):
+                raise InputError(
+                    f"{flag} {shown(word)} is an address, and MODEL.WEIGHTS alone takes one; give "
+                    "a name on this machine"
+                )
 
 
 def _typed(
@@ -275,11 +350,11 @@ def _typed(
 ) -> dict[str, str]:
     """Each flag's destination and how it was typed."""
     typed: dict[str, str] = {}
-    for word in words:
-        if word == "--":
-            break
+    for at, word in enumerate(words):
         if not OPTION.match(word):
             continue
+        if "--" in words[:at]:
+            raise InputError(f"{word.partition('=')[0]} stands behind --, which ends the flags")
         flag = word.partition("=")[0] if word.startswith("--") else word[:2]
         action = known.get(flag)
         if action is None:

@@ -35,6 +35,7 @@ from common import (
     open_fitted,
     read_setting,
 )
+from grammar import check_outputs
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import SCOPES
@@ -88,6 +89,13 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     if args.annotations:
         check_folder(args.results_dir)
+    elif "results_dir" in args.typed:
+        raise InputError(
+            "--results-dir takes a result, which --annotations ask for; give them, too"
+        )
+    if args.test_data:
+        raise InputError("--test-data is no flag of this command; give --annotations JSON")
+    check_outputs({"--detections": args.detections}, {}, [args.input, args.fitted or ""])
     fitted = open_fitted(args)
     reader = open_reader(args.input)
     setting = agreed_setting(args, reader.header, fitted)

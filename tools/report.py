@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from common import Parser, add_results, command
-from grammar import check_output_folder
+from grammar import check_once, check_output_folder
 
 EPILOG = """\
 examples:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     """Make the report; print where it is."""
     from detectron2_patch.report.make import make_report
 
+    check_once(args.results)
     check_output_folder(args.typed.get("output", "-o"), args.output, args.results)
     print(make_report(args.results, args.output))
 

@@ -58,11 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument(
         "--max-drop",
-        type=number(0),
+        type=number(0, 100),
         metavar="PERCENT",
         help="of the clean metric that may be lost (1.4)",
     )
-    limit.add_argument("--max-drop-ap", type=number(0), metavar="POINTS", help="the same in points")
+    limit.add_argument(
+        "--max-drop-ap", type=number(0, 100), metavar="POINTS", help="the same in points"
+    )
     add("--metric", choices=METRICS, default="AP", help="what may not drop (AP)")
     add("--by", choices=("bytes", "elements"), default="bytes", help="what is to be small (bytes)")
     add("--csv", metavar="FILE", help="write every point, the front marked")

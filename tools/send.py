@@ -29,6 +29,7 @@ from common import (
     open_fitted,
     read_setting,
 )
+from grammar import check_output_folder
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import SCOPES
@@ -79,6 +80,10 @@ def run(args: argparse.Namespace) -> None:
 
     if args.images and args.test_data:
         raise InputError("--images and --test-data are given; leave one of them out")
+    if args.output != STREAM:
+        check_output_folder(
+            "OUTPUT", args.output, [one for one in args.images or () if one != STREAM]
+        )
     fitted = open_fitted(args)
     setting = read_setting(args, fitted)
     name, cfg, device = open_config(args)

@@ -193,7 +193,7 @@ def listed_settings(args: argparse.Namespace, fitted) -> list:
     if args.pairs is not None:
         found += settings.pairs(_reductions(args, _ratios(args.pairs, "--pairs")), base)
     if args.subsets is not None:
-        found += settings.subsets(_words(args.subsets, "--subsets"), base, _reductions(args))
+        found += settings.subsets(_each_once(args.subsets, "--subsets"), base, _reductions(args))
     if args.cr_list is not None:
         found += settings.read_list(args.cr_list, base)
     if args.combine is not None:
@@ -201,11 +201,11 @@ def listed_settings(args: argparse.Namespace, fitted) -> list:
             settings.read_list(args.combine, base), base.restore or (), base.levels
         )
     if args.image is not None:
-        found += settings.codecs("--image", _words(args.image, "--image"))
+        found += settings.codecs("--image", _each_once(args.image, "--image"))
     for flag in ("--pyramid", *PYRAMID_FLAGS):
         words = getattr(args, flag[2:])
         if words is not None:
-            found += settings.codecs(flag, _words(words, flag), base)
+            found += settings.codecs(flag, _each_once(words, flag), base)
     if not found:
         raise InputError(
             "no settings: give --grid, --grid-p2 … --grid-p6, --one-at-a-time, --pairs, --subsets, "
@@ -233,6 +233,12 @@ def check_modes(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} is of maps, and --image sends none; leave one of them out")
     if args.level_codec is not None:
         raise InputError("--level-codec stands in the lines of --cr-list in a sweep; give it there")
+    whole = given <= {*ratios, "--subsets"}  # where --grid-bits is of every level that is sent
+    for kind in ("bits", "rank", "range"):
+        if whole and _given(args, f"--{kind}") and _given(args, f"--grid-{kind}"):
+            raise InputError(
+                f"--grid-{kind} leaves nothing of --{kind} here; leave one of them out"
+            )
 
 
 def _given(args: argparse.Namespace, flag: str) -> bool:
@@ -243,6 +249,7 @@ def make_base(args: argparse.Namespace, fitted):
     """What all settings share."""
     from detectron2_patch.settings.grids import Base
     from detectron2_patch.settings.parsing import NONE
+    from detectron2_patch.settings.words import split_words
 
     for flag, text in (("--range", args.range), ("--grid-range", args.grid_range)):
         if text is not None and args.bits is None and args.grid_bits is None:
@@ -267,6 +274,9 @@ def make_base(args: argparse.Namespace, fitted):
     for level in GRIDS:
         if level not in levels and getattr(args, f"grid_{level}") is not None:
             raise InputError(f"--grid-{level}: the detector's levels are {', '.join(levels)}")
+        if args.send and getattr(args, f"grid_{level}") is not None:
+            if level not in split_words("--send", [args.send]):
+                raise InputError(f"--grid-{level}: {level} is not among what --send names; send it")
 
     def five(flag: str) -> tuple[str, ...]:
         text = getattr(args, flag[2:])
@@ -290,7 +300,7 @@ def _reductions(args: argparse.Namespace, ratios: Sequence[float | None] = (None
     from detectron2_patch.settings.grids import Reduction
 
     kinds = [
-        [None] if text is None else _words(text, flag)
+        [None] if text is None else _each_once(text, flag)
         for text, flag in (
             (args.grid_rank, "--grid-rank"),
             (args.grid_bits, "--grid-bits"),
@@ -310,15 +320,24 @@ def _words(text: str, flag: str) -> list[str]:
     return split_words(flag, [text])
 
 
+def _each_once(text: str, flag: str) -> list[str]:
+    """The words of a flag each of which makes settings of its own."""
+    words = _words(text, flag)
+    twice = [word for word in words if words.count(word) > 1]
+    if twice:
+        raise InputError(f"{flag} got {twice[0]} more than once; give each once")
+    return words
+
+
 def _ratios(text: str, flag: str) -> list[float]:
     use = "one ratio or more, each a number >= 1 or 'max'"
     if not text.split():
         raise InputError(f"{flag} got no ratio; give {use}")
-    return [parse_ratio(word, flag, use) for word in _words(text, flag)]
+    return [parse_ratio(word, flag, use) for word in _each_once(text, flag)]
 
 
 def _scopes(text: str) -> list[str]:
-    words = _words(text, "--scope") if text.split() else []
+    words = _each_once(text, "--scope") if text.split() else []
     unknown = [word for word in words if word not in SCOPES]
     if unknown or not words:
         raise InputError(

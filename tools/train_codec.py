@@ -110,14 +110,19 @@ def parse_lambdas(text: str) -> tuple[float, ...]:
     """The numbers of ``--lambda``.
 
     Raises:
-        InputError: a word is no number above 0, or there is none.
+        InputError: a word is no number above 0 or given twice, or there is none.
     """
+    from detectron2_patch.settings.words import split_words
+
+    words = split_words("--lambda", [text])
     try:
-        found = tuple(float(word) for word in text.replace(",", " ").split())
+        found = tuple(float(word) for word in words if word.isascii() and "_" not in word)
     except ValueError:
         found = ()
+    if len(set(found)) < len(words):
+        found = ()
     if not found or not all(0 < one < float("inf") for one in found):
-        raise InputError(f"--lambda is {text!r}; give numbers above 0, such as 1 3")
+        raise InputError(f"--lambda is {text!r}; give numbers above 0, such as 1 3, each once")
     return found
 
 

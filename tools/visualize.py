@@ -7,6 +7,7 @@ import early  # noqa: F401  isort: skip
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -169,10 +170,14 @@ def split_images(words: list[str]) -> tuple[list[Path], list[str]]:
     """Photographs, and image codecs among them: ``jpeg:75`` is one, ``./jpeg:75`` is a file.
 
     Raises:
-        InputError: several codecs.
+        InputError: several codecs, or one photograph twice.
     """
     if "" in words:
         raise InputError("--image is empty; give photographs, or one codec such as jpeg:75")
+    files = [os.path.realpath(word) for word in words]
+    twice = [word for word, file in zip(words, files) if files.count(file) > 1]
+    if twice:
+        raise InputError(f"--image {twice[-1]} is given twice; give each photograph once")
     codecs = [word for word in words if word.partition(":")[0] in IMAGE_CODECS.names()]
     if len(codecs) > 1:
         raise InputError(f"--image got {' and '.join(codecs)}; give one codec")

@@ -95,7 +95,10 @@ class Curves:
             InputError: there is none of that name.
         """
         if name not in self.families:
-            raise InputError(f"no results of {name!r}; choose one of {', '.join(self.families)}")
+            known = (
+                f"choose one of {', '.join(self.families)}" if self.families else "none has a rate"
+            )
+            raise InputError(f"no results of {name!r}; {known}")
         return self.families[name]
 
 
@@ -169,7 +172,7 @@ def _by_setting(
                 found[setting] = result
     if clean is None or not clean["results"]["bbox"].get(metric):
         raise InputError(
-            f"no result of the clean pyramid with a {metric} to lose; make it with "
+            f"no result of the clean pyramid whose {metric} can be lost; make it with "
             "tools/train_net.py --scope pyramid, or choose another metric"
         )
     return clean, found

@@ -56,7 +56,7 @@ class Fitted(Provenance):
     flag, done, do, help = "--fitted", "was fitted on", "fit", _HELP
 
     def rank_of(self, level: str, wanted: float) -> int:
-        """How many principal directions of a level are ``wanted``: that many, all for infinity, or
+        """How many principal components of a level are ``wanted``: that many, all for infinity, or
         below 1, as many as hold that share of the variance.
 
         Raises:
@@ -68,8 +68,8 @@ class Fitted(Provenance):
         if wanted >= 1:
             if wanted > len(variance):
                 raise InputError(
-                    f"rank {wanted:g} of {level}, which has {len(variance)} channels; "
-                    "give at most that many directions"
+                    f"--rank {wanted:g} of {level}, which has {len(variance)} channels; "
+                    "give at most that many components"
                 )
             return int(wanted)
         held = np.cumsum(variance) / max(variance.sum(), 1e-300)

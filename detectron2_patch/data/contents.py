@@ -42,7 +42,8 @@ def content_digest(root: Path, names: Sequence[str]) -> str:
             hashed = dict(zip(todo, pool.map(lambda i: sha256(paths[i]), todo)))
     except OSError as error:
         raise InputError(
-            f"cannot read image {error.filename}: {error.strerror}; restore the file"
+            f"cannot read image {error.filename}: {error.strerror}; restore the file, or "
+            "name another"
         ) from error
     found = [hashed.get(i) or known[name][-1] for i, name in enumerate(names)]
     if todo and not small:

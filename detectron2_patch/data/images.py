@@ -65,8 +65,11 @@ def told(path: str | Path) -> Iterator[None]:
     except (MemoryError, RecursionError):
         raise
     except Exception as error:  # a damaged file raises whatever its bytes lead a decoder to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read image {path}: {reason}; restore the file") from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"cannot read image {path}: {reason or type(error).__name__}; restore the file, or "
+            "name another"
+        ) from error
 
 
 @contextmanager

@@ -63,7 +63,9 @@ def choose_device(wanted: str | None, cfg) -> str:
     try:
         return str(torch.zeros(0, device=wanted).device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0][:160]
+        if reason.startswith("Expected one of"):  # of all kinds that there are
+            reason = "there is no such kind of device"
         raise InputError(f"device {wanted!r} can't be used: {reason}; try --device cpu") from error
 
 

@@ -13,6 +13,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.results.file import load_file, result_files
 from detectron2_patch.settings.levels import ANY, SCOPES
 
+_MAKE = "make some with tools/train_net.py or tools/sweep.py, or give their folder"
 ESTIMATES = ("alone", "with_others", "shapley")
 
 
@@ -41,17 +42,18 @@ def read_inputs(paths: Sequence[str | Path]) -> Inputs:
         if not path.is_dir():
             _read(path, found)
             continue
-        for file in result_files(path):
+        files = result_files(path)
+        if not files:
+            raise InputError(f"no results in {path}; {_MAKE}")
+        for file in files:
             try:
                 _read(file, found)
             except InputError as error:
                 found.skipped.append(str(error))
     if not found.results:
-        left_out = f" ({len(found.skipped)} files left out: {'; '.join(found.skipped)})"
-        raise InputError(
-            f"no results in {', '.join(map(str, paths))}{left_out if found.skipped else ''}; make "
-            "some with tools/train_net.py or tools/sweep.py, or give their folder"
-        )
+        skipped = f" ({len(found.skipped)} files left out: {'; '.join(found.skipped)})"
+        left_out = skipped if found.skipped else ""
+        raise InputError(f"no results in {', '.join(map(str, paths))}{left_out}; {_MAKE}")
     return found
 
 

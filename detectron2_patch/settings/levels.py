@@ -66,7 +66,8 @@ def parse_cr(entries: Sequence[str | float], levels: Sequence[str] = LEVELS) -> 
         count, names = how_many(levels).split(" ", 1)
         use = f"{count} ratios {names}, each a number >= 1 or 'max'"
     if len(entries) != len(levels) and not (of_origin and len(entries) == 6):
-        raise InputError(f"--cr got {len(entries)} ratios; give {use}")
+        one = f" ({entries[0]!r})" if len(entries) == 1 else ""
+        raise InputError(f"--cr got {len(entries)} ratio{'s' * (not one)}{one}; give {use}")
     ratios = [parse_ratio(entry, use=use) for entry in entries]
     if len(ratios) > len(levels) and ratios[0] != 1:
         raise InputError(
@@ -84,7 +85,8 @@ def parse_ratio(entry: str | float, flag: str = "--cr", use: str = _USE) -> floa
     if entry == MAX:
         return math.inf
     try:
-        ratio = float(entry)
+        plain = not isinstance(entry, str) or (entry.isascii() and "_" not in entry)
+        ratio = float(entry) if plain else math.nan  # float() reads 1_0 and full-width digits
     except (TypeError, ValueError):
         ratio = math.nan
     if not (math.isfinite(ratio) and ratio >= 1):

@@ -25,7 +25,7 @@ from detectron2_patch.settings.treatments import (
 DEFAULT_RANGE = "level"
 NONE = "-"  # of five words, the one that says nothing of its level
 
-# (level, number of directions, or share of the variance that they hold) -> that number, checked
+# (level, number of components, or share of the variance that they hold) -> that number, checked
 RankOf = Callable[[str, float], int]
 
 
@@ -58,7 +58,7 @@ def parse_setting(
             ``finer`` and ``coarser`` take the nearest on that side, or on the other where there is
             none; ``mix`` both, where there are both. P6 is always the subsample of P5, as in the
             backbone, unless ``p6=`` says otherwise. ``origin`` is the study's proposal.
-        rank: principal directions kept, one word for all sent levels or five: a whole number, max
+        rank: principal components kept, one word for all sent levels or five: a whole number, max
             for all, or a share of the variance below 1; ``Fitted.rank_of`` resolves them.
         bits: of an element, 1 to 8, one word for all sent levels or five, ``-`` for float32.
         range: one of ``RANGES``, one word for all levels with bits, or five.
@@ -254,19 +254,20 @@ def _parse_range(word: str) -> str:
 
 def _parse_rank(level: str, word: str, rank_of: RankOf | None) -> int:
     try:
-        number = math.inf if word == MAX else float(word)
+        plain = word.isascii() and "_" not in word
+        number = math.inf if word == MAX else float(word) if plain else math.nan
     except ValueError:
         number = math.nan
     if math.isinf(number) and word != MAX:
         number = math.nan
     if rank_of is None:
         raise InputError(
-            f"--rank {word} needs principal directions: give --fitted FILE, which "
+            f"--rank {word} needs principal components: give --fitted FILE, which "
             "tools/fit.py makes"
         )
     if 0 < number < 1 or word == MAX or (number >= 1 and number == int(number)):
         return rank_of(level, number)
     raise InputError(
-        f"--rank got {word!r}; give a whole number of directions, {MAX!r} for all, a "
+        f"--rank got {word!r}; give a whole number of components, {MAX!r} for all, a "
         f"share of the variance between 0 and 1, or {NONE!r}"
     )

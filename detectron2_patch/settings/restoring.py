@@ -44,9 +44,11 @@ def restored(
         elif level not in missing:
             what = "is sent" if level in sent else "is no level"
             raise InputError(
-                f"--restore got {word!r}, and {level} {what}; name one that isn't "
+                f"--restore got {word!r}, and {level or repr(level)} {what}; name one that isn't "
                 f"sent ({', '.join(missing) or 'here all are'})"
             )
+        elif level in own:
+            raise InputError(f"--restore got {level} more than once; give one way to make it")
         else:
             own[level] = how
     if len(words) - len(own) > 1:

@@ -26,7 +26,7 @@ class Sent:
 
     Attributes:
         ratio: linear; ``inf`` shrinks the map to 1x1.
-        rank: principal directions kept of the channels; 0: the channels as they are.
+        rank: principal components kept of the channels; 0: the channels as they are.
         bits: of an element, 1 to 8; 0: float32.
         range: of the quantisation, one of ``RANGES``; empty without bits.
     """

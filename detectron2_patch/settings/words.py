@@ -69,7 +69,9 @@ def arguments_of(given: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str] 
     found: dict[str, Sequence[str] | str] = {}
     for flag, words in given.items():
         if flag in SINGLE and len(words) != 1:
-            raise InputError(f"{flag} got {' '.join(words) or 'nothing'!r}; give one word")
+            raise InputError(
+                f"{flag} got {repr(' '.join(words)) if words else 'nothing'}; give one word"
+            )
         if flag in PYRAMID_FLAGS or flag == "--pyramid":
             if "pyramid" in found:
                 raise InputError(

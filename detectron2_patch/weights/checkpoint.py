@@ -77,7 +77,7 @@ def _told(path: str | Path) -> Iterator[None]:
         raise InputError(_refusal(Path(path), str(error))) from error
     except OSError as error:
         raise InputError(
-            f"cannot read weights {path}: {error.strerror or error}; check MODEL.WEIGHTS"
+            f"cannot read weights {path}: {error.strerror or error}; check the name"
         ) from error
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         text = " ".join(str(error).split())
@@ -85,8 +85,8 @@ def _told(path: str | Path) -> Iterator[None]:
             raise InputError(_refusal(Path(path), refused[1])) from error
         reason = text.rpartition("WeightsUnpickler error: ")[2][:160] or type(error).__name__
         raise InputError(
-            f"weights {path} are damaged or no checkpoint: {reason}; delete the file and fetch "
-            "it again"
+            f"weights {path} are damaged or no checkpoint: {reason}; give a .pth or .pkl "
+            "file with detectron2's names, or fetch it again"
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from detectron2_patch.data.coco import CocoDataset
+from detectron2_patch.data.images import told
 from detectron2_patch.errors import InputError
 
 
@@ -46,9 +49,12 @@ def of_paths(names: Sequence[str]) -> list[Source]:
     """The files, and the pictures in the folders, that are named.
 
     Raises:
-        InputError: one isn't there, or a folder holds no picture.
+        InputError: one isn't there, is no picture or given twice, or a folder holds none.
     """
     paths = [path for name in names for path in _pictures(Path(name))]
+    twice = [path for path, count in Counter(map(os.path.realpath, paths)).items() if count > 1]
+    if twice:
+        raise InputError(f"image {twice[0]} is given twice; give each once")
     return list(as_they_come(map(str, paths)))
 
 
@@ -66,7 +72,8 @@ def _pictures(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.exists():
             raise InputError(f"no image or folder {path}; give one that is there")
-        return [path]
+        with told(path), Image.open(path):
+            return [path]
     endings = Image.registered_extensions()
     found = sorted(one for one in path.iterdir() if one.suffix.lower() in endings)
     if not found:

@@ -51,6 +51,7 @@ def files(tmp_path_factory):
         (folder / f"{name}.json").write_text(json.dumps(result))
     write_packed([clean, p2], folder / "packed.json.gz")
     (folder / "broken.json").write_text("{")
+    (folder / "fake.json.gz").write_text("{}")
     (folder / "list.txt").write_text("2 2 2 2 2\n")
     (folder / "bad.txt").write_text("1 1 1\n")
     (folder / "nothing.txt").write_text("# none\n")

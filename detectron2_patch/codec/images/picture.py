@@ -95,7 +95,8 @@ class Picture(ImageCodec):
         found = _WORD.fullmatch(arguments)
         if not found or "" in found.groupdict().values():
             raise InputError(
-                f"{cls.name}:{arguments} is no image codec; write {cls.name}:{cls.unit}, then "
+                f"image codec {cls.name} got {repr(arguments) if arguments else 'nothing'}; write "
+                f"{cls.name}:{cls.unit}, then "
                 f"{'/444 or ' * (len(cls.chromas) > 1)}@scale where wanted, such as "
                 f"{cls.name}:{cls.highest:g}@0.5"
             )

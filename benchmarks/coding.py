@@ -6,7 +6,7 @@ the principal directions of training scenes, with one range for all of them. Bit
 the signal-to-noise ratio (variance of the maps over mean squared error, P2 to P5 together) are of
 the decoded maps.
 
-`--coders` is instead, of P2 to P5 in 32 directions at 5 bits, each coder of the same indices, one
+`--coders` is instead, of P2 to P5 in 32 components at 5 bits, each coder of the same indices, one
 beside the other, and, with `--fitted`, what an evaluation takes beside a clean one. `benchmarks/
 coders.py` has what other libraries make of such indices.
 """
@@ -126,7 +126,7 @@ def print_coders(
         sent.append([quantise(x, sent_range(x, False, bits)[0], bits).numpy() for x in projected])
     full = statistics.mean(4 * sum(x.numel() for x in one.values()) for one in maps)
     print(
-        f"{len(maps)} scenes, {torch.get_num_threads()} threads, P2 to P5 in 32 directions, 5 bits"
+        f"{len(maps)} scenes, {torch.get_num_threads()} threads, P2 to P5 in 32 components, 5 bits"
     )
     print("milliseconds of a processor, megabytes of the maps in fp32")
     print("coder     bytes  ms encode  ms decode  MB/s encode  MB/s decode")

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the maps, too: before, as sent, and as restored, in …_maps.png beside each picture",
     )
     add("--cr", metavar="RATIO", help="ratios of P2 … P6 (8 1 1 1 1 where nothing else is given)")
-    add("--scope", choices=SCOPES, default="pyramid", help="who reads the damaged maps (pyramid)")
+    add("--scope", choices=SCOPES, default="pyramid", help="who reads the received maps (pyramid)")
     add_setting_flags(parser)
     add(
         "--threshold",

@@ -214,7 +214,7 @@ def format_key_levels(analysis: Mapping[str, Any]) -> str:
 
 def _pair_table(sizes: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """The pair that the origin calls key, and the two pairs that cost most."""
-    rows = [[title, "the origin's pair", "lost with it", "dearest pairs", "lost with each"]]
+    rows = [[title, "the study's pair", "lost with it", "dearest pairs", "lost with each"]]
     for size, pairs in sizes.items():
         known = [name for name, loss in pairs.items() if loss["value"] is not None]
         dearest = sorted(known, key=lambda name: -pairs[name]["value"])[:2]

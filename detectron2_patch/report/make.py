@@ -75,9 +75,9 @@ def _write_group(group: Group, inputs: Inputs, folder: Path) -> None:
             (folder / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
     size = page.write_page(group, figures, absent, inputs.skipped, drawn, folder / "index.html")
     logger.info(
-        "%s: %d results, %d figures, page of %.1f MB",
+        "%s: %s results, %d figures, page of %.1f MB",
         group.name,
-        len(group.records),
+        f"{len(group.records):,}",
         len(figures),
         size / 1e6,
     )

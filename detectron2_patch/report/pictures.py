@@ -61,8 +61,8 @@ def compare(
     picture.paste(left, (0, head))
     picture.paste(right, (left.width + 8, head))
     draw = ImageDraw.Draw(picture)
-    of_clean = f"{len(lost)} found, of which {lost.sum()} are lost on the right (dashed)"
-    of_damaged = f"{len(new)} found, of which {new.sum()} are new (dashed)"
+    of_clean = f"{len(lost)} found, of which {_how_many(lost)} lost on the right (dashed)"
+    of_damaged = f"{len(new)} found, of which {_how_many(new)} new (dashed)"
     for x, name, line in (
         (6, "clean pyramid", of_clean if len(lost) else NOTHING),
         (left.width + 14, title, of_damaged if len(new) else NOTHING),
@@ -70,6 +70,11 @@ def compare(
         _line(draw, (x, 4), name, 15, left.width - 12)
         _line(draw, (x, 26), line, 14, left.width - 12)
     return picture
+
+
+def _how_many(mask: np.ndarray) -> str:
+    """``none is``, ``1 is``, ``2 are``."""
+    return f"{mask.sum() or 'none'} {'are' if mask.sum() > 1 else 'is'}"
 
 
 def _line(draw: ImageDraw.ImageDraw, place: tuple, text: str, size: int, width: int) -> None:
@@ -93,6 +98,7 @@ def _panel(
     panel = Image.fromarray(np.ascontiguousarray(pixels)).resize(size)
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(12)
     labels: list[tuple[float, float, float, float]] = []
+    texts = []
     for box, kind, score, mark in zip(
         detections["boxes"] * scale, detections["classes"], detections["scores"], marked
     ):
@@ -102,10 +108,11 @@ def _panel(
         name = str(kind) if classes is None else classes[kind]
         text = f"{name} {score:.2f}"
         wanted = x1 + 2, max(0, y1 - LABEL), draw.textlength(text, font), LABEL
-        place = _free_place(wanted, labels)
-        labels.append(place)
-        draw.rectangle((place[0], place[1], place[0] + place[2], place[1] + LABEL), fill="#202020")
-        draw.text(place[:2], text, fill=ink, font=font, anchor="la")
+        labels.append(_free_place(wanted, labels))
+        texts.append((text, ink))
+    for (x, y, long, high), (text, ink) in zip(labels, texts):  # no box crosses a label
+        draw.rectangle((x, y, x + long, y + high), fill="#202020")
+        draw.text((x, y), text, fill=ink, font=font, anchor="la")
     return panel
 
 

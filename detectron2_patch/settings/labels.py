@@ -1,4 +1,4 @@
-"""Treatments as people read them: ``8 1 1 1 1``, or ``send P3 P5, origin, 4 bits``."""
+"""Treatments as people read them: ``8 1 1 1 1``, or ``send P3 P5, as the study, 4 bits``."""
 
 from __future__ import annotations
 
@@ -109,15 +109,15 @@ def _names(levels) -> str:
 
 
 def _restored(send: Sequence[str], restored: Mapping[str, Restored]) -> str:
-    """How the levels that aren't sent come back: ``fitted``, ``origin, P4 from P5``, or each one's
-    sources. P6 as the subsample of P5, as the backbone makes it, goes without saying."""
+    """How the levels that aren't sent come back: ``fitted``, ``as the study, P4 from P5``, or each
+    one's sources. P6 as the subsample of P5, as the backbone makes it, goes without saying."""
     own = {level: one for level, one in restored.items() if one.how != SUBSAMPLE}
     if own and all(one.how == FIT for one in own.values()):
         return "fitted"
     parts = []
     sources = {level: _sources(one) for level, one in own.items() if level != "p4"}
     if send == ["p3", "p5"] and sources == {"p2": ["p3"], "p6": ["p5"]} and "p4" in own:
-        parts, own = ["origin"], {"p4": own["p4"]}
+        parts, own = ["as the study"], {"p4": own["p4"]}
     ways: dict[str, list[str]] = {}
     for level, one in own.items():
         ways.setdefault(_way(one), []).append(level)

@@ -71,7 +71,7 @@ def test_settings_stand_clean_first_then_by_scope_and_level():
         ("rpn", "8 8 8 8 8"),
         ("pyramid", "8 1 1 1 1"),
         ("rpn", "4 bits P2"),
-        ("rpn", "send P3 P5, origin, P4 from P3 P5 0.3 0.7"),
+        ("rpn", "send P3 P5, as the study, P4 from P3 P5 0.3 0.7"),
     ]
 
 

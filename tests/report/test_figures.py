@@ -62,13 +62,14 @@ def test_rate_and_distortion_has_a_line_a_family_and_the_1_percent_line():
     assert list(lines) == [
         "clean",
         "1 % lost",
-        "image, avif",
-        "image, jpeg",
+        "picture, AVIF",
+        "picture, JPEG",
         "pyramid, no training (searched here)",
     ]
     assert lines["1 % lost"].get_ydata()[0] == pytest.approx(69.3)
-    assert lines["image, avif"].get_xdata().tolist() == [0.5, 1.0, 1.5]
+    assert lines["picture, AVIF"].get_xdata().tolist() == [0.5, 1.0, 1.5]
     assert len({line.get_marker() for line in lines.values()} - {"None"}) == 3
+    assert len({panel.get_xlim() for panel in figure.canvas.axes}) == 1
 
 
 def test_lines_hold_the_results_and_a_gap_where_there_is_none():
@@ -97,6 +98,9 @@ def test_bars_are_the_points_lost_and_a_missing_pair_is_named():
     assert heights == pytest.approx([48 / 3, 48 / 7, 48])
     assert len(figure.missing) == 9 and "P2+P4 at max" in figure.missing
     assert texts(figure).count("no\nresult") == 9
+    numbers = [one for one in figure.canvas.axes[0].texts if one.get_text().isdigit()]
+    assert [one.get_text() for one in numbers] == ["16", "7", "48"]
+    assert {one.get_va() for one in numbers} == {"top"}  # losses point down: behind their ends
 
 
 def test_without_a_clean_result_only_what_needs_none_is_drawn():
@@ -177,7 +181,7 @@ def test_the_legend_has_every_mark():
     assert {"95 % interval", "key: surely more than a fifth of all"} <= set(
         texts(figures["key_levels_pyramid"])
     )
-    assert "named on the right" in texts(figures["payload_pyramid"])
+    assert "named below" in texts(figures["payload_pyramid"])
 
 
 def small(folder, *names):

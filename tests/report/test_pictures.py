@@ -40,7 +40,7 @@ def test_an_image_in_which_nothing_is_found_says_so(monkeypatch):
     compare(pixels, found([], []), found([], []), None, "ratio 8", side=120)
     assert said.count(pictures.NOTHING) == 2
     compare(pixels, found([[5, 5, 30, 30]], [1]), found([], []), None, "ratio 8", side=120)
-    assert said.count(pictures.NOTHING) == 3 and "1 found, of which 1 are lost" in " ".join(said)
+    assert said.count(pictures.NOTHING) == 3 and "1 found, of which 1 is lost" in " ".join(said)
 
 
 def test_the_picture_has_two_panels():

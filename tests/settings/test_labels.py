@@ -27,7 +27,7 @@ def test_ratios_alone():
                 "send": ["p3", "p5"],
                 "restore": {**FINER, "p4": {"how": "finer", "from": ["p5"]}},
             },
-            "send P3 P5, origin, P4 from P5",
+            "send P3 P5, as the study, P4 from P5",
         ),
         (
             {
@@ -38,7 +38,7 @@ def test_ratios_alone():
                     "p4": {"how": "mix", "from": ["p3", "p5"], "weights": [0.5, 0.5]},
                 },
             },
-            "send P3 P5, origin, P4 from P3 P5 0.5 0.5",
+            "send P3 P5, as the study, P4 from P3 P5 0.5 0.5",
         ),
         (
             {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from detectron2_patch.report.figures.style import RED
 
-RADIUS = 7.0  # of a number's circle, in points of type
+RADIUS = 8.5  # of a number's circle, in points of type
 DISTANCES = (13, 19, 26, 34, 44, 56, 70, 86)  # from the point, in points of type, the nearest first
 ANGLES = 24
 Place = tuple[float, float]
@@ -37,7 +37,7 @@ def number_points(canvas, panels: Sequence, points: Sequence[Place]) -> None:
                 points[number - 1],
                 (to_x - x, to_y - y),
                 textcoords="offset points",
-                fontsize=7,
+                fontsize=9,
                 ha="center",
                 va="center",
                 bbox={"boxstyle": "circle,pad=0.22", "fc": "white", "ec": RED, "lw": 0.9},

@@ -33,6 +33,17 @@ def draw(group: Group, scope: str) -> Figure | None:
         group, scope, "Two levels at full degradation: what each size loses", (9, 4.2)
     )
     panel = canvas.subplots()
+    losses_down(  # before the numbers, which stand behind the ends of bars
+        [panel],
+        [
+            drop
+            for one in group.scopes
+            for pair in pairs
+            for metric in SIZES
+            if (record := _find(group, one, pair)) is not None
+            and (drop := group.drop(record, metric)) is not None
+        ],
+    )
     for shift, (metric, (label, colour, hatch)) in enumerate(SIZES.items()):
         drops = [
             math.nan if r is None or (d := group.drop(r, metric)) is None else d for r in found
@@ -49,7 +60,7 @@ def draw(group: Group, scope: str) -> Figure | None:
             linewidth=0,
         )
         panel.bar_label(
-            bars, ["" if math.isnan(d) else f"{round(d):d}" for d in drops], fontsize=7, padding=1
+            bars, ["" if math.isnan(d) else f"{round(d):d}" for d in drops], fontsize=8, padding=1
         )
     panel.set_xticks(range(len(pairs)), names)
     for place, record in enumerate(found):
@@ -58,17 +69,6 @@ def draw(group: Group, scope: str) -> Figure | None:
     panel.axhline(0, color="black", linewidth=0.8)
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("points of AP lost")
-    losses_down(
-        [panel],
-        [
-            drop
-            for one in group.scopes
-            for pair in pairs
-            for metric in SIZES
-            if (record := _find(group, one, pair)) is not None
-            and (drop := group.drop(record, metric)) is not None
-        ],
-    )
     canvas.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return Figure(
         f"pairs_{scope}",

@@ -24,6 +24,7 @@ from detectron2_patch.settings.levels import span, wire_levels
 
 MOST_NAMED = 12
 NEAR = 5.0  # points of AP: the drop that the right panel shows
+LINE = 0.2  # inches of a name
 ALLOWED = 1.4  # percent of AP: the drop that the study reports, and search.py's default
 
 
@@ -36,17 +37,20 @@ def draw(group: Group) -> Figure | None:
     best = smallest_within(group, known)
     named = choose_named(known, front, best)
     names = [f"{n}  {_name(record, best)}" for n, record in enumerate(named, start=1)]
-    lines = max(len(names), sum(1 + name.count("\n") for name in names)) / 2
-    size = (9, 4.7 + 0.155 * (1 + lines))
+    lines = max(3, sum(1 + name.count("\n") for name in names))
+    size = (7.2, 8.6 + LINE * lines)
     canvas = new_figure(group, "pyramid", "How little has to be sent, and what it costs", size)
-    panels = canvas.subplots(1, 2)
+    rows = canvas.subplots(3, 1, height_ratios=(3, 3, LINE * lines))
+    panels = rows[:2]
     for panel in panels:
         _points(panel, group, known, front)
         panel.set_xscale("log")
-        panel.set_xlabel(f"times smaller than {span(wire_levels(group.levels), '–')} in fp32")
-    panels[0].set_title("All settings")
-    panels[0].set_ylabel("points of AP lost")
-    panels[1].set_title(f"Those that lose {NEAR:g} points at most")
+        panel.set_ylabel("points of AP lost", fontsize=12)
+        panel.tick_params(labelsize=12)
+    whole = span(wire_levels(group.levels), "–")
+    panels[1].set_xlabel(f"times smaller than {whole} in fp32", fontsize=12)
+    panels[0].set_title("All settings", fontsize=12)
+    panels[1].set_title(f"Those that lose {NEAR:g} points at most", fontsize=12)
     drops = [group.drop(record) for record in known]
     low = min(drops)
     panels[0].invert_yaxis()
@@ -58,19 +62,9 @@ def draw(group: Group) -> Figure | None:
         _plain_ticks(panel)
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(_circle())
-    labels.append("named on the right")
-    canvas.legend(handles, labels, loc="outside lower left", ncols=1)
-    canvas.legend(
-        [_blank()] * len(names),
-        names,
-        loc="outside lower right",
-        ncols=2,
-        fontsize=8,
-        handlelength=0,
-        handletextpad=0,
-        columnspacing=1.5,
-        labelspacing=0.3,
-    )
+    labels.append("named below")
+    _list(rows[2], names, lines)
+    canvas.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=11)
     number_points(canvas, panels, [(record.smaller, group.drop(record)) for record in named])
     text = (
         "Points of AP lost against how many times less has to be sent than "
@@ -98,7 +92,7 @@ def choose_named(
     uniform = [r for r in known if r.plain and not r.clean and len(set(r.ratios)) == 1]
     if len(methods) > MOST_NAMED - 4:
         pair = [r for r in methods if r.label.startswith("send P3 P5") and ", " in r.label]
-        pair = [r for r in pair if r.label.endswith(("origin, P4 from P3", "P3 P5, fitted"))]
+        pair = [r for r in pair if r.label.endswith(("as the study, P4 from P3", "P3 P5, fitted"))]
         methods = [*pair, *(r for r in methods if r in front and r not in pair)] or methods
         chosen = _once([*best, *pair[:2], *uniform[:3]])
         rest = [record for record in methods if record not in chosen]
@@ -117,7 +111,7 @@ def _name(record: Record, best: Sequence[Record]) -> str:
     text = f"all levels at {show_ratio(record.ratios[0])}" if record.plain else record.label
     if record in best:
         text += f" (smallest{'' if record is best[0] else ' pyramid'} within {ALLOWED:g}\u00a0%)"
-    return "\n".join(textwrap.wrap(text, 36, subsequent_indent="     "))
+    return "\n".join(textwrap.wrap(text, 72, subsequent_indent="     "))
 
 
 def _points(panel, group: Group, known: Sequence[Record], front: Sequence[Record]) -> None:
@@ -161,14 +155,19 @@ def _plain_ticks(panel) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _list(panel, names: Sequence[str], lines: int) -> None:
+    """The names below one another, in a panel that shows nothing else."""
+    panel.set_axis_off()
+    panel.set(xticks=[], yticks=[])
+    panel.set_ylim(lines, 0)
+    at = 0
+    for name in names:
+        panel.text(0, at, name, transform=panel.get_yaxis_transform(), va="top", fontsize=11)
+        at += 1 + name.count("\n")
+
+
 def _circle():
     from matplotlib.lines import Line2D
 
     look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": RED}
     return Line2D([], [], linestyle="none", marker="o", markersize=10, **look)
-
-
-def _blank():
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linestyle="none")

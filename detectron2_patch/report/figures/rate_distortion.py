@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,9 @@ _IMAGE_LOOKS = dict(
         ((BLUE, "o"), (GREEN, "^"), (PINK, "v"), (SKY, "s"), (ORANGE, "D"), ("#777777", "P")),
     )
 )
+_TITLES = {"avif": "AVIF", "hevc": "HEVC", "av1": "AV1", "jxl": "JPEG XL", "webp": "WebP"}
+_TITLES |= {"jpeg": "JPEG"}
+_PYRAMIDS = {"frames": "coded frames", "learned": "learned codec"}
 _OWN = {"color": BLACK, "marker": "*", "linewidth": 2.4, "markersize": 9}
 _FRAMES = {"color": RED, "marker": "X", "linestyle": (0, (4, 1.5))}
 _LEARNED = {"color": RED, "marker": "p", "linewidth": 2.4, "markersize": 8}
@@ -66,6 +70,7 @@ def draw(group: Group, named: Iterable[Mapping[str, Any]] | None = None) -> Figu
     for metric, panel in rows.items():
         if metric in found:
             _panel(panel, found[metric], shown, bars=metric == "AP")
+        panel.set_xlim(rows["AP"].get_xlim())  # its own is the first
         panel.set_title(METRIC_NAMES[metric] if metric == "AP" else metric, fontsize=13)
         panel.tick_params(labelsize=12)
     rows["AP"].set_xlabel("bits per image pixel", fontsize=13)
@@ -157,7 +162,10 @@ def _look(family: Family) -> dict[str, Any]:
 def _label(family: Family) -> str:
     if family.kind == LEVELS:
         return "pyramid, no training" + (" (searched here)" if family.searched else "")
-    return f"image, {family.name}" if family.kind == IMAGE else f"pyramid, {family.name}"
+    if family.kind != IMAGE:
+        return f"pyramid, {_PYRAMIDS.get(family.name, family.name)}"
+    base = re.match(r"\w*", family.name)[0]  # type: ignore[index]  # matches nothing, too
+    return f"picture, {_TITLES.get(base, base)}{family.name.removeprefix(base)}"
 
 
 def _plain_ticks(panel) -> None:

@@ -42,8 +42,8 @@ METRIC_NAMES = {
     "APl": "APl, large objects",
 }
 SCOPE_NAMES = {
-    "rpn": "scope rpn: the proposal network reads the damaged maps, the box head clean ones",
-    "pyramid": "scope pyramid: both heads read the damaged maps",
+    "rpn": "scope rpn: the proposal network reads the received maps, the box head clean ones",
+    "pyramid": "scope pyramid: both heads read the received maps",
 }
 _RC: Any = {
     "font.family": "DejaVu Sans",

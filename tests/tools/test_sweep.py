@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,6 +39,27 @@ def test_writes_what_the_single_command_writes(sweep, train_net, command, tiny):
             assert train_net.main(command("--scope", scope, "--cr", *ratios.split())) == 0
     assert swept == stable(tiny / "results")
     assert len(swept) == 8
+
+
+@pytest.mark.parametrize(
+    "scopes, then", [(["rpn"], "show_results"), (["rpn", "pyramid"], "search")]
+)
+def test_ends_with_a_table_and_the_next_command(load, sweep, command, tiny, capsys, scopes, then):
+    assert sweep.main(command("--one-at-a-time", "4", "--scope", *scopes)) == 0
+    out, err = capsys.readouterr()
+    head, _, *rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in out.splitlines()]
+    assert head == ["dataset", "scope", "setting", "AP", "AP50", "AP75", "APs", "APm", "APl"]
+    known = {
+        (one["setting"]["scope"], " ".join(map(str, one["setting"]["cr"].values()))): one
+        for one in load_results(tiny / "results")
+    }
+    assert len(rows) == len(known) == 6 * len(scopes)
+    for _, scope, name, ap, *_ in rows:
+        wanted = known[scope, name.removesuffix(" (clean)")]["results"]["bbox"]["AP"]
+        assert ap == f"{wanted:.1f}"
+    line = shlex.split(err.splitlines()[-1].removeprefix("next: "))
+    assert line[:3] == ["python", f"tools/{then}.py", str(tiny / "results")]
+    assert load(then).main(line[2:]) in (0, 2)  # search: where random weights find nothing
 
 
 def test_settings_can_be_listed_before_the_overrides(sweep, capsys):

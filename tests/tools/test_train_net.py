@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -51,6 +52,22 @@ def test_writes_a_result_and_prints_a_table(train_net, command, tiny, capsys):
     line = shlex.split(out.splitlines()[-1])
     assert line[:2] == ["python", "tools/train_net.py"] and train_net.main(line[2:]) == 0
     assert sum(Setting.from_json(r["setting"]).is_clean for r in load_results(file.parent)) == 1
+
+
+def test_says_what_was_sent(train_net, command, tiny, capsys):
+    assert train_net.main(command("--bits", "4", "--scope", "pyramid")) == 0
+    (result,) = load_results(tiny / "results")
+    (said,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("sent: "))
+    words = re.findall(r"[\d.,]+(?= bytes| bits| times)", said)
+    nbytes, pixel, fewer = (float(word.replace(",", "")) for word in words)
+    of_all = result["payload"]["total_bytes"]
+    raw = 4 * 8 * (16 * 24 + 8 * 12 + 4 * 6 + 2 * 3)  # P2 to P5 of an image, 8 channels in fp32
+    assert nbytes == round(of_all / 3)
+    assert pixel == pytest.approx(of_all * 8 / (3 * 48 * 64), rel=0.01)
+    assert fewer == pytest.approx(3 * raw / of_all, abs=0.06) and fewer > 4
+    assert said.endswith(" than P2 to P5 in fp32")
+    assert train_net.main(command("--scope", "rpn", "--bits", "4")) == 0
+    assert "sent: everything (in scope rpn" in capsys.readouterr().out
 
 
 def test_both_spellings_are_one_setting_under_one_name(train_net, command, tiny):

@@ -129,7 +129,7 @@ def curves(
 
     Args:
         named: results whose settings were named before they were measured. The families of levels
-            are then of these alone, and ``levels, searched`` is of all.
+            are then of these alone, and ``levels, searched`` is of all, where there are others.
 
     Raises:
         InputError: no clean result, no metric of it, or several models or datasets.
@@ -143,6 +143,8 @@ def curves(
         assert rate is not None  # no others were taken
         for key in _families_of(setting, known):
             points.setdefault(key, []).append(Point(rate, row, result))
+    if len(points.get((LEVELS, SEARCHED), ())) == len(points.get((LEVELS, LEVELS), ())):
+        points.pop((LEVELS, SEARCHED), None)  # nothing was chosen here
     families = {
         name: Family(
             name,

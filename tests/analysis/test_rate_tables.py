@@ -64,6 +64,8 @@ def test_levels_are_searched_unless_they_were_named():
         "levels, searched": 3,
     }
     assert format_rates(named).count(SEARCHED) == 1
+    all_named = curves(whole, named=whole)
+    assert len(all_named["levels"].points) == 3 and "levels, searched" not in all_named.families
 
 
 def test_a_refusal_is_told_and_the_others_are_not_stopped():

@@ -181,7 +181,7 @@ def candidates(args: argparse.Namespace, fitted) -> dict:
 
 
 def default_candidates(fitted, level: str = "p2") -> list[str]:
-    """Few bits of the channels; where there are principal directions, more bits of few of them."""
+    """Few bits of the channels; where there are principal components, more bits of few of them."""
     if fitted is None:
         return [
             f"--bits {bits} --range {kind}"

@@ -173,6 +173,19 @@ def test_capitals_name_levels_too(load):
     assert setting.words == "--send p3 p5 --restore p2=coarser p4=mix:0.5,0.5 p6=subsample"
 
 
+def test_a_home_folder_and_odd_names_that_are_there(load, tmp_path, monkeypatch):
+    load("show_results")
+    import grammar
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for line, flag in (("~/a b.npz", ""), ("--fitted=~/a b.npz", "--fitted=")):
+        assert grammar.as_meant(line) == f"{flag}{tmp_path}/a b.npz"
+    for name in ("–a.png", "“a”.png", "‘a’"):
+        (tmp_path / name).touch()
+        assert grammar.as_meant(name) == name
+
+
 def test_names_of_pictures_in_capitals_are_no_overrides(load):
     visualize = load("visualize")
     line = visualize.repeat_flag(["--image", "DSC_01.JPG", "B.PNG", "MODEL.WEIGHTS", "w.pth"])

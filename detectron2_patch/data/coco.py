@@ -259,12 +259,14 @@ def _images(entries: list, json_file: Path) -> list[dict[str, Any]]:
         if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
             raise InputError(f'{json_file}: image id {_shown(entry["id"])} has no "file_name"')
         for side in ("width", "height"):
-            if type(entry.get(side)) is not int or not 1 <= entry[side] <= LONGEST:
+            pixels = _whole(entry.get(side))
+            if pixels is None or not 1 <= pixels <= LONGEST:
                 raise InputError(
                     f'{json_file}: image id {_shown(entry["id"])} has "{side}" '
                     f"{_shown(entry.get(side))}; it has to be a whole number of pixels, 1 to "
                     f"{LONGEST}"
                 )
+            entry[side] = pixels
     return sorted(entries, key=lambda entry: entry["id"])
 
 
@@ -352,12 +354,16 @@ def _crowd(entry: dict[str, Any], where: str) -> int:
     """Whether an annotation is a crowd, 1 or 0; refuses what pycocotools would take amiss."""
     crowd = entry.get("iscrowd", 0)
     if type(crowd) is not bool and _whole(crowd) not in (0, 1):
-        raise InputError(f"{where} has iscrowd {_shown(crowd)}; it has to be 0 or 1, not text")
+        note = ", not text" if isinstance(crowd, str) else ""
+        raise InputError(f"{where} has iscrowd {_shown(crowd)}; it has to be 0 or 1{note}")
     if entry.get("ignore") not in (None, 0):
-        raise InputError(
-            f"{where} has ignore {_shown(entry['ignore'])}, which COCO's evaluation would count as "
-            "an object all the same; set iscrowd to 1, or remove the annotation"
+        what = (
+            "which no COCO evaluation reads; iscrowd is 1 already, so remove the ignore"
+            if crowd
+            else "which COCO's evaluation would count as an object all the same; set iscrowd to 1 "
+            "instead, or remove the annotation"
         )
+        raise InputError(f"{where} has ignore {_shown(entry['ignore'])}, {what}")
     return int(crowd)
 
 

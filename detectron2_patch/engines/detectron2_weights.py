@@ -27,10 +27,14 @@ class Checkpointer(DetectionCheckpointer):
     Attributes:
         part: that the model is of a detector; the file's other tensors aren't looked at.
         lacking: the parameters that the last file didn't hold, or held in another shape.
+        last: the checkpoint to go on from, where it has been looked for.
+        needs_all: such parameters are refused by the caller, and not listed here.
     """
 
     part: str = WHOLE
     lacking: list[str] = []
+    needs_all: bool = False
+    last: Path | None = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """As detectron2 reads them: its own files, a bare state dict, or Caffe2's blobs."""
@@ -45,7 +49,11 @@ class Checkpointer(DetectionCheckpointer):
 
     def _own(self, tensors: dict[str, Any]) -> dict[str, Any]:
         """Those of the part, by detectron2's names."""
-        return {n: one for n, one in without_wrappings(tensors).items() if belongs(n, self.part)}
+        found = {n: one for n, one in tensors.items() if isinstance(one, torch.Tensor)}
+        return {n: one for n, one in without_wrappings(found).items() if belongs(n, self.part)}
+
+    def get_checkpoint_file(self) -> str:
+        return str(self.last or checkpoints.last_path(Path(self.save_dir)))
 
     def save(self, name: str, **more: Any) -> None:
         """Whole or not at all, so that a disk that fills leaves the one before."""
@@ -57,8 +65,13 @@ class Checkpointer(DetectionCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]):
         incompatible = super()._load_model(checkpoint)
         misshapen = [name for name, *_ in incompatible.incorrect_shapes]
-        self.lacking = [*incompatible.missing_keys, *misshapen]
+        lacking = [*incompatible.missing_keys, *misshapen]
+        self.lacking = [name for name in lacking if not name.endswith(COUNTERS)]
         return incompatible
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        if not (self.needs_all and self.lacking):
+            super()._log_incompatible_keys(incompatible)
 
 
 def load_whole(model: nn.Module, path: Path, part: str = WHOLE) -> None:
@@ -69,9 +82,9 @@ def load_whole(model: nn.Module, path: Path, part: str = WHOLE) -> None:
             hold NaN or infinity.
     """
     checkpointer = Checkpointer(model)
-    checkpointer.part = part
+    checkpointer.part, checkpointer.needs_all = part, True
     checkpointer.load(str(path))
-    lacking = [name for name in checkpointer.lacking if not name.endswith(COUNTERS)]
+    lacking = checkpointer.lacking
     if lacking:
         more = f" and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
         told = hint(read_checkpoint(path), model.state_dict())

@@ -118,6 +118,18 @@ def hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
             "; the file is torchvision's own detector, with other names and a background class "
             "that comes first: give a checkpoint of detectron2, or train one with --train"
         )
+    if prefixes := _prefixes(given, wanted):
+        named = " or ".join(map(repr, prefixes[:FEW]))
+        return (
+            f"; its names begin with {named}: save the tensors of one without that, as "
+            f"torch.save({{'model': {{k.removeprefix({prefixes[0]!r}): v for k, v in "
+            f"STATE.items() if k.startswith({prefixes[0]!r})}}}}, 'NEW.pth')"
+        )
+    if not any(name in wanted for name in given):
+        return (
+            f"; the file holds no detector of this configuration, {next(iter(given), 'nothing')} "
+            "for one; give a checkpoint of detectron2, or of this project"
+        )
     if all(name.startswith(BACKBONE) or name not in wanted for name in given):
         return "; the file holds no detector (a backbone starts a training, with --train)"
     ours, theirs = wanted.get(CLASS_SCORES), given.get(CLASS_SCORES)
@@ -125,3 +137,11 @@ def hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
         classes = theirs.numel() - 1  # the last is the background
         return f"; the file's detector has {classes} classes: set MODEL.ROI_HEADS.NUM_CLASSES"
     return ""
+
+
+def _prefixes(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
+    """What stands before each of the model's names in the file, where most are there so."""
+    last = next(reversed(wanted))
+    found = [name.removesuffix(last) for name in given if name.endswith(f".{last}")]
+    half = len(wanted) // 2
+    return [one for one in found if sum(one + name in given for name in wanted) > half]

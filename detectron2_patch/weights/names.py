@@ -51,6 +51,8 @@ _PARAMETERS = {
     "bn_riv": "norm.running_var",
     "bn_running_var": "norm.running_var",
 }
+# what holds a model: DistributedDataParallel, which may be done twice, and Lightning's module
+WRAPPINGS = ("module", "model")
 _CAFFE2 = re.compile(rf"(.+?)_({'|'.join(_PARAMETERS)})")  # lazy: the longest parameter
 _CAFFE2_BLOCK = re.compile(r"res[2-5]_\d+_branch")
 
@@ -66,9 +68,10 @@ def without_wrappings(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a model that was compiled, or wrapped for several processes, by its own
     names."""
     tensors = {name.replace("_orig_mod.", ""): one for name, one in tensors.items()}
-    while tensors and all(name.startswith("module.") for name in tensors):
-        # the wrapping of DistributedDataParallel, which may be done twice
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    while (prefix := next(iter(tensors), "").partition(".")[0]) in WRAPPINGS and all(
+        name.startswith(f"{prefix}.") for name in tensors
+    ):
+        tensors = {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items()}
     return tensors
 
 

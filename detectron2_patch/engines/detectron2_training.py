@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from detectron2.data.datasets import load_coco_json
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import EvalHook
+from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from PIL import Image
@@ -26,10 +28,18 @@ from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import about, check_depth, network_size, told
 from detectron2_patch.engines.detectron2_weights import Checkpointer
 from detectron2_patch.errors import InputError
-from detectron2_patch.training.checkpoints import POINTER, last_path
+from detectron2_patch.training.checkpoints import (
+    POINTER,
+    last_path,
+    of_this_training,
+    read_state,
+)
 from detectron2_patch.training.data import check_batch
 from detectron2_patch.training.trainer import one_value_told
 from detectron2_patch.utils import distributed
+from detectron2_patch.utils.files import check_appendable
+
+METRICS = "metrics.json"  # detectron2 adds to it, and doesn't read it
 
 
 def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, resume: bool) -> Path:
@@ -47,8 +57,10 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
             image isn't of the size that the JSON says.
     """
     _check(cfg)
-    if resume and (Path(cfg.OUTPUT_DIR) / POINTER).exists():
-        last_path(Path(cfg.OUTPUT_DIR))  # refuses a damaged one
+    left = last_path(Path(cfg.OUTPUT_DIR)) if resume and _is_begun(cfg) else None
+    if left is not None:
+        read_state(left, ("model", "trainer"))  # refuses a damaged one
+    check_appendable(Path(cfg.OUTPUT_DIR) / METRICS)
     cfg = cfg.clone()
     cfg.DATASETS.TRAIN = (_register(cfg, dataset),)
     cfg.MODEL.WEIGHTS = "" if start is None else str(start)
@@ -58,7 +70,10 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     for name in ("detectron2.utils.events", "detectron2.engine"):
         logging.getLogger(name).setLevel(logging.INFO)  # the losses, and how long it will take
     trainer = _trainer_of(model)(cfg)
-    trainer.resume_or_load(resume=resume)
+    if left is None:
+        trainer.resume_or_load(resume=resume)
+    else:
+        _resume(trainer, left)
     try:
         with one_value_told():
             trainer.train()
@@ -74,6 +89,23 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, start: Path | None, *, re
     model.eval()
     distributed.barrier()  # rank 0 has written the last checkpoint
     return last_path(Path(cfg.OUTPUT_DIR))
+
+
+def _is_begun(cfg) -> bool:
+    return os.path.lexists(Path(cfg.OUTPUT_DIR) / POINTER)
+
+
+def _resume(trainer: DefaultTrainer, path: Path) -> None:
+    """Go on from a checkpoint.
+
+    Raises:
+        InputError: it is of another training.
+    """
+    trainer.checkpointer.needs_all, trainer.checkpointer.last = True, path
+    with of_this_training(path):
+        trainer.resume_or_load(resume=True)
+        if trainer.checkpointer.lacking:
+            raise ValueError(f"its model has no, or another, {trainer.checkpointer.lacking[0]}")
 
 
 def _reason(error: Exception) -> str:
@@ -153,8 +185,51 @@ def _register(cfg, dataset: CocoDataset) -> str:
             "for its own datasets only; train keypoints on keypoints_coco_2017_train"
         )
     name = f"detectron2_patch_{dataset.name}_{dataset.digest[:12]}"
-    if name not in DatasetCatalog.list():
-        json_file, folder = str(dataset.json_file), str(dataset.image_root)
-        DatasetCatalog.register(name, lambda: load_coco_json(json_file, folder, name))
-        MetadataCatalog.get(name).set(json_file=json_file, image_root=folder)
+    if name in DatasetCatalog.list():  # perhaps of another place
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    if cfg.MODEL.MASK_ON:
+        DatasetCatalog.register(name, lambda: _with_masks(dataset, name))
+    else:
+        DatasetCatalog.register(name, lambda: _records(dataset))
+        MetadataCatalog.get(name).set(thing_classes=list(dataset.classes))
     return name
+
+
+def _records(dataset: CocoDataset) -> list[dict[str, Any]]:
+    """As ``load_coco_json`` has them, of a JSON that has been read and checked."""
+    index = {category: i for i, category in enumerate(dataset.category_ids)}
+    return [
+        {
+            "file_name": str(dataset.image_path(image)),
+            "height": image["height"],
+            "width": image["width"],
+            "image_id": image["id"],
+            "annotations": [
+                {
+                    "iscrowd": one["iscrowd"],
+                    "bbox": list(one["bbox"]),
+                    "category_id": index[one["category_id"]],
+                    "bbox_mode": BoxMode.XYWH_ABS,
+                }
+                for one in dataset.annotations[image["id"]]
+            ],
+        }
+        for image in dataset.images
+    ]
+
+
+def _with_masks(dataset: CocoDataset, name: str) -> list[dict[str, Any]]:
+    """The records with their outlines, as detectron2 reads them.
+
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        return load_coco_json(str(dataset.json_file), str(dataset.image_root), name)
+    except Exception as error:  # it raises by what an outline is
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            f"dataset {dataset.name}: detectron2 can't read the outlines of {dataset.json_file}: "
+            f"{reason}; correct its segmentation, or train with MODEL.MASK_ON False"
+        ) from error

@@ -21,7 +21,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.training import checkpoints, solver
 from detectron2_patch.training.data import batches, check_batch
 from detectron2_patch.utils import distributed
-from detectron2_patch.utils.files import atomic_write
+from detectron2_patch.utils.files import add_line, atomic_write
 from detectron2_patch.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ class Metrics:
         line = {name: statistics.median(window) for name, window in self.history.items()}
         line["eta_seconds"] = line["time"] * (self.max_iter - iteration - 1)
         line.update(iteration=iteration, lr=rate)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, sort_keys=True) + "\n")
+        add_line(self.path, json.dumps(line, sort_keys=True))
 
 
 def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
@@ -64,17 +63,14 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
     optimizer = solver.build_optimizer(cfg, model)
     scheduler = solver.build_scheduler(cfg, optimizer)
     seed = cfg.SEED if cfg.SEED >= 0 else torch.seed() % 2**31
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     start = 0
-    if resume and (state := checkpoints.load_last(folder)):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        start, seed = state["iteration"] + 1, state.get("seed", seed)
+    if resume and (left := checkpoints.restore(folder, parts)):
+        start, seed = left["iteration"] + 1, left.get("seed", seed)
 
     def save(name: str, iteration: int) -> None:
         if distributed.rank() > 0:
             return
-        parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         state = {key: part.state_dict() for key, part in parts.items()}
         checkpoints.save(folder, name, {**state, "iteration": iteration, "seed": seed})
 
@@ -158,10 +154,12 @@ def _prepare(folder: Path, start: int) -> None:
     iterations = [_iteration(line) for line in lines]
     if None in iterations:
         logger.warning("%s: %d lines are damaged and dropped", path, iterations.count(None))
-    with atomic_write(path) as file:
+    with atomic_write(path) as file:  # which shows that the folder can be written
         for line, iteration in zip(lines, iterations):
             if iteration is not None and iteration < start:
                 file.write(f"{line}\n".encode())
+    if not path.stat().st_size:  # a training that fails at once leaves nothing
+        path.unlink()
 
 
 def _iteration(line: str) -> int | None:

@@ -44,6 +44,40 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
 
 
+def add_line(path: Path, line: str) -> None:
+    """Add a line to a text file, which is made where it is missing.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    with _added_to(path), open(path, "a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def check_appendable(path: Path) -> None:
+    """Make sure that lines can be added to a file, whose folder is made where it is missing.
+
+    Raises:
+        InputError: they can't.
+    """
+    with _added_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        open(path, "a").close()
+        if not path.stat().st_size:
+            path.unlink()
+
+
+@contextmanager
+def _added_to(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; move it away, or choose a folder "
+            "that can be written and has space"
+        ) from error
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

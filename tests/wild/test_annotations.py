@@ -27,7 +27,9 @@ REFUSED = {
     "area negative": (annotate(area=-600), "area -600"),
     "area NaN": (annotate(area=math.nan), "area nan"),
     "area text": (annotate(area="600"), "area '600'"),
+    "iscrowd 2": (annotate(iscrowd=2), "iscrowd 2; it has to be 0 or 1"),
     "ignore": (annotate(ignore=1), "ignore 1"),
+    "ignore of a crowd": (annotate(ignore=1, iscrowd=1), "iscrowd is 1 already"),
     "class of a surrogate": (
         lambda d: d["categories"][0].update(name="a\udc80"),
         "whole characters",
@@ -40,6 +42,7 @@ REFUSED = {
         "are not in",
     ),
     "width of 4,000 digits": (lambda d: d["images"][0].update(width=10**4000), "whole number"),
+    "width of 64.5": (lambda d: d["images"][0].update(width=64.5), "whole number"),
     "image_id of 4,000 digits": (annotate(image_id=10**4000), "image_id 1000"),
 }
 
@@ -96,6 +99,24 @@ def test_warned_of_once(call, edit, tool, kind):
     assert told.count(WARNED[kind][1]) == 1
 
 
+RAW = {
+    "a byte order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "outlines that are none": lambda text: text.replace(
+        '"area"', '"segmentation": [1, 2, 3, 4, 5, 6], "keypoints": ["x"], "area"'
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_what_boxes_do_not_need_hinders_no_training(call, tiny, engine, kind):
+    """detectron2's own reader ends in tracebacks."""
+    path = tiny / "boxes.json"
+    path.write_bytes(RAW[kind](path.read_text()))
+    for tool in ("train_net", "train"):
+        assert call(tool, engine)[0] == 0
+
+
 def test_ids_as_whole_floats_are_those_numbers(call, edit, tiny):
     before = load_coco("x", tiny / "boxes.json", tiny / "images")
     edit(lambda d: [a.update(id=float(a["id"])) for a in d["annotations"]])
@@ -103,6 +124,13 @@ def test_ids_as_whole_floats_are_those_numbers(call, edit, tiny):
     assert after.annotations == before.annotations
     assert type(after.annotations[3][0]["id"]) is int
     assert call("train_net")[0] == 0
+
+
+def test_sides_as_whole_floats_are_those_numbers(call, edit, tiny):
+    edit(lambda d: [i.update(width=64.0, height=48.0) for i in d["images"]])
+    assert load_coco("x", tiny / "boxes.json", tiny / "images").images[0]["width"] == 64
+    for tool in ("train_net", "train", "level_shares"):
+        assert call(tool)[0] == 0
 
 
 def test_a_link_in_a_loop_beside_the_images_is_no_matter(call, tiny):

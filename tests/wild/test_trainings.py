@@ -40,6 +40,13 @@ def test_a_damaged_metrics_json_is_named_and_the_training_goes_on(
     assert engine == "detectron2" or ("metrics.json" in said and "damaged" in said)
 
 
+def test_a_metrics_json_that_cannot_be_written_is_named(resume, tmp_path):
+    (tmp_path / "out" / "metrics.json").mkdir(parents=True)
+    status, said = resume()
+    assert status == 2 and "metrics.json: Is a directory" in said.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*.pth"))
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\xff", b"a\0b", b"none.pth", b"..", None])
 def test_a_damaged_last_checkpoint_is_named(resume, tmp_path, content):
     (tmp_path / "out").mkdir()
@@ -48,6 +55,58 @@ def test_a_damaged_last_checkpoint_is_named(resume, tmp_path, content):
     status, said = resume("--resume")
     line = said.splitlines()[-1]
     assert status == 2 and line.startswith(f"error: cannot resume from {pointer}: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\xff", b"a\0b", b"none.pth"])
+def test_a_damaged_last_checkpoint_is_named_and_the_training_goes_on(resume, tmp_path, content):
+    assert resume(iterations=2)[0] == 0
+    (tmp_path / "out" / "last_checkpoint").write_bytes(content)
+    status, said = resume("--resume")
+    assert status == 0 and "last_checkpoint is damaged" in said and "model_final.pth" in said
+    assert (tmp_path / "out" / "last_checkpoint").read_bytes() == b"model_final.pth"
+    assert said.count("is damaged") == 1
+
+
+def flip(path):
+    """One bit of the weights."""
+    content = bytearray(path.read_bytes())
+    tensor = torch.load(path)["model"]["roi_heads.box_head.fc1.weight"]
+    content[content.index(tensor.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+def state_with(**values):
+    return lambda path: torch.save({**torch.load(path), **values}, path)
+
+
+FOREIGN = {
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:2000]), "are damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "are an empty file"),
+    "one bit": (flip, "wrong checksum"),
+    "weights alone": (lambda p: torch.save({"model": torch.load(p)["model"]}, p), "it lacks"),
+    "iteration": (state_with(iteration="x"), "its iteration is 'x'"),
+    "optimizer": (state_with(optimizer={}, trainer={}), "of another training"),
+    "model": (state_with(model={"x": torch.ones(2)}), "of another training"),
+    "NaN": (state_with(model={"x": torch.tensor([torch.nan])}), "x holds NaN"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_checkpoint_of_another_training_is_named(resume, tmp_path, kind):
+    assert resume(iterations=2)[0] == 0
+    path = tmp_path / "out" / "model_final.pth"
+    FOREIGN[kind][0](path)
+    before = path.read_bytes()
+    status, said = resume("--resume")
+    line = said.splitlines()[-1]
+    assert status == 2 and line.startswith(f"error: cannot resume from {path}: ")
+    assert FOREIGN[kind][1] in line and path.read_bytes() == before
+
+
+def test_a_training_that_fails_at_once_leaves_no_file(call, tiny, tmp_path):
+    (tiny / "images" / "3.png").write_bytes(b"no picture")
+    assert call("train")[0] == 2
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_batch_norm_of_one_value_is_refused(resume, tmp_path):

@@ -13,6 +13,7 @@ from detectron2_patch.codec.learned.file import write_codec
 from detectron2_patch.codec.learned.integer_model import IntegerModel, quantise
 from detectron2_patch.codec.learned.latent_coder import Counts, LatentCoder
 from detectron2_patch.codec.learned.training import Training
+from detectron2_patch.utils.files import add_line
 from detectron2_patch.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,7 @@ def _train(training: Training, folder: Path) -> None:
 
 def _note(training: Training, folder: Path, values: Mapping[str, Any]) -> None:
     line = {"rate": training.rate, "iteration": training.iteration, **values}
-    with open(folder / METRICS, "a") as file:
-        file.write(json.dumps(line) + "\n")
+    add_line(folder / METRICS, json.dumps(line))
 
 
 def watch(training: Training) -> dict[str, float]:

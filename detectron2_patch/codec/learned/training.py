@@ -25,6 +25,7 @@ from detectron2_patch.codec.learned.recipe import Recipe
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.json_values import digest
+from detectron2_patch.weights.checkpoint import wrong_checksum
 
 # What may be changed when a training is resumed: how long, for which rates, how fast it learns.
 _MAY_DIFFER = (
@@ -242,6 +243,8 @@ class Training:
             InputError: it can't be read, or is of another training (see ``_MAY_DIFFER``).
         """
         try:
+            if (part := wrong_checksum(path)) is not None:
+                raise ValueError(part)
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])

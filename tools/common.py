@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -385,6 +386,7 @@ def told(work: Callable[[], int | None], kept: str = "") -> int:
     logging.getLogger("torch").setLevel(logging.WARNING)  # its caches' statistics, at the end
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_wanted)
+    warnings.formatwarning = lambda message, *_, **__: f"{' '.join(str(message).split())}\n"
     try:
         with process.stoppable():
             try:

@@ -27,10 +27,9 @@ from detectron2_patch.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-FEW = 3  # boxes from which nothing is guessed
-LIKE_CORNERS = (
-    ". As most boxes do so, they look like x0 y0 x1 y1, and COCO's are x y width height: check them"
-)
+LIKE_CORNERS = ". Most look like x0 y0 x1 y1, and COCO's are x y width height: check them"
+LEAVING = ". Most boxes do so: check that they are x y width height, in pixels of these images"
+SHARE = 1.5  # numbers up to it may be shares of a side, some of which reach beyond it
 LONGEST = 2**31 - 1  # pixels of a side: more than any format can hold
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 
@@ -375,32 +374,37 @@ def _count_and_warn(
     name: str, images: list[dict[str, Any]], annotations: dict[int, list[dict[str, Any]]]
 ) -> int:
     """Count the boxes that training drops; warn once of these and of those that it clips."""
-    empty = crossing = count = tiny = 0
+    empty = crossing = count = tiny = corners = 0
     for image in images:
         width, height = image["width"], image["height"]
         for annotation in annotations[image["id"]]:
             x, y, w, h = annotation["bbox"]
             count += 1
-            tiny += max(x, y, w, h) <= 1
+            tiny += max(x, y, w, h) <= SHARE
             if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
                 empty += 1
             elif min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
                 crossing += 1  # by more than a pixel: less is rounding
+                corners += x < w <= width + 1 and y < h <= height + 1
     if empty or crossing:
+        most = LEAVING if 2 * (empty + crossing) > count > 1 else ""
         logger.warning(
             "dataset %s: %d boxes of zero size or outside the image and %d that cross its border: "
             "dropped and clipped in training, left as they are in evaluation%s",
             name,
             empty,
             crossing,
-            LIKE_CORNERS if 2 * (empty + crossing) > count and count > FEW else "",
+            LIKE_CORNERS if 2 * corners > count > 1 else most,
         )
-    if count and tiny == count:
+    if 2 * tiny > count:
         logger.warning(
-            "dataset %s: no box has a number above 1: they look like shares of the image's sides, "
-            "and COCO's are in pixels; multiply x and width by the image's width, y and height by "
-            "its height",
+            "dataset %s: %d of %d boxes have no number above %s: they look like shares of the "
+            "image's sides, and COCO's are in pixels; multiply x and width by the image's width, "
+            "y and height by its height",
             name,
+            tiny,
+            count,
+            SHARE,
         )
     return empty
 

@@ -35,6 +35,7 @@ from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES,
 from detectron2_patch.rcnn.levels import level_names
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.halves import WHOLE
+from detectron2_patch.training.trainer import one_value_told
 
 for _library in ("detectron2", "fvcore"):  # an evaluation has nothing of theirs to tell
     logging.getLogger(_library).setLevel(logging.WARNING)
@@ -208,6 +209,7 @@ class Detectron2Engine(Engine):
         parts = (SEGM, "mask_on"), (KEYPOINTS, "keypoint_on")
         return [task for task, part in parts if getattr(heads, part, False)]
 
+    @one_value_told()
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, Any]:
         """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``.
@@ -231,6 +233,7 @@ class Detectron2Engine(Engine):
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageList:
         return self.model.preprocess_image([{"image": one.tensor} for one in inputs])
 
+    @one_value_told()
     @torch.inference_mode()
     def pyramid(self, batch: ImageList) -> dict[str, Tensor]:
         maps = self.model.backbone(batch.tensor)

@@ -23,6 +23,7 @@ from detectron2_patch.rcnn.fpn import FPN
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals
 from detectron2_patch.settings.halves import BACKBONE, HEADS, WHOLE
+from detectron2_patch.training.trainer import one_value_told
 from detectron2_patch.weights import load_weights
 
 
@@ -70,6 +71,7 @@ class TorchvisionEngine(Engine):
     def read_all(self, paths: Sequence[Path], workers: int) -> Iterator[NetworkInput]:
         return load_ahead(self.read, paths, workers)
 
+    @one_value_told()
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, np.ndarray]:
         (detections,) = self.model([image.tensor])
@@ -82,6 +84,7 @@ class TorchvisionEngine(Engine):
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageBatch:
         return self.model.preprocess([one.tensor for one in inputs])
 
+    @one_value_told()
     @torch.inference_mode()
     def pyramid(self, batch: ImageBatch) -> dict[str, Tensor]:
         return self.model.backbone(batch.tensor)

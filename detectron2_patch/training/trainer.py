@@ -173,7 +173,7 @@ def _iteration(line: str) -> int | None:
 
 @contextmanager
 def one_value_told() -> Iterator[None]:
-    """Say what to change where a batch norm sees one value, which has no variance.
+    """Say what to change where a norm sees one value, which has no variance.
 
     Raises:
         InputError: instead of torch's error.
@@ -184,9 +184,9 @@ def one_value_told() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise InputError(
-            "a batch norm sees one value of each channel, which has no variance; raise "
-            "SOLVER.IMS_PER_BATCH or INPUT.MIN_SIZE_TRAIN, or set MODEL.RESNETS.NORM and "
-            "MODEL.FPN.NORM to FrozenBN or GN"
+            "a batch norm sees one value of each channel, or a group norm one of each group, "
+            "which has no variance; raise SOLVER.IMS_PER_BATCH or INPUT.MIN_SIZE_TRAIN (evaluating "
+            "INPUT.MIN_SIZE_TEST), or set MODEL.RESNETS.NORM and MODEL.FPN.NORM to FrozenBN or ''"
         ) from error
 
 

@@ -16,6 +16,7 @@ _spec = importlib.util.spec_from_file_location(
 _shared = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_shared)
 load, tiny, command = _shared.load, _shared.tiny, _shared.command
+tiny_opts = _shared.tiny_opts
 train_net, sweep, visualize = _shared.train_net, _shared.sweep, _shared.visualize
 
 

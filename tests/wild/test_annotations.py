@@ -69,20 +69,26 @@ def test_a_number_of_5000_digits(call, tiny, tool):
     assert status == 2 and "not valid JSON" in line and len(line) < 500
 
 
-def corners(document):
-    for annotation in document["annotations"]:
-        annotation["bbox"] = [30, 20, 60, 40]
-    document["annotations"].append({**document["annotations"][0], "id": 99})
+def as_boxes(*boxes):
+    def change(document):
+        for annotation, box in zip(document["annotations"], boxes):
+            annotation["bbox"] = list(box)
+
+    return change
 
 
-def shares(document):
-    for annotation in document["annotations"]:
-        annotation["bbox"] = [0.1, 0.2, 0.3, 0.4]
-
-
+CORNERS = (30, 20, 60, 40)
 WARNED = {
-    "corners": (corners, "look like x0 y0 x1 y1"),
-    "shares of the sides": (shares, "look like shares"),
+    "corners": (as_boxes(*3 * [CORNERS]), "look like x0 y0 x1 y1"),
+    "corners but one": (as_boxes(CORNERS, CORNERS, (5, 6, 20, 30)), "look like x0 y0 x1 y1"),
+    "per cent": (as_boxes(*3 * [(50, 60, 90, 20)]), "check that they are x y width height"),
+    "another image's": (as_boxes(*3 * [(100, 100, 20, 20)]), "in pixels of these images"),
+    "shares of the sides": (as_boxes(*3 * [(0.1, 0.2, 0.3, 0.4)]), "look like shares"),
+    "shares that reach beyond": (as_boxes(*3 * [(0.1, 0.2, 1.02, 0.9)]), "look like shares"),
+    "shares but one": (
+        as_boxes(*2 * [(0.1, 0.2, 0.3, 0.4)], (5, 6, 20, 30)),
+        "2 of 3 boxes have no number above 1.5: they look like shares",
+    ),
     "a supercategory": (
         lambda d: d["categories"].__setitem__(1, {"id": 0, "name": "things"}),
         "category 0, 'things', has no annotation",

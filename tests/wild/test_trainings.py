@@ -6,7 +6,9 @@ import os
 import pytest
 import torch
 
+from detectron2_patch.config import load_cfg
 from detectron2_patch.errors import InputError
+from detectron2_patch.rcnn.model import FasterRCNN
 from detectron2_patch.training import checkpoints
 
 
@@ -115,6 +117,19 @@ def test_a_batch_norm_of_one_value_is_refused(resume, tmp_path):
     status, said = resume(opts=[*norms, *small])
     line = said.splitlines()[-1]
     assert status == 2 and "a batch norm sees one value" in line and "IMS_PER_BATCH" in line
+
+
+@pytest.mark.parametrize("tool", ["train_net", "sweep"])
+def test_a_group_norm_of_one_value_is_refused_in_evaluation(
+    load, command, tiny, tiny_opts, capsys, tool
+):
+    groups = ["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", "32"]
+    cfg = load_cfg("configs/demo.yaml", [*tiny_opts, *groups])
+    torch.save({"model": FasterRCNN(cfg).state_dict()}, tiny / "weights.pth")
+    small = ["INPUT.MIN_SIZE_TEST", "8", "INPUT.MAX_SIZE_TEST", "16"]
+    line = command(*(["--grid", "1"] if tool == "sweep" else []), opts=[*groups, *small])
+    assert load(tool).main(line) == 2
+    assert "a group norm one of each group" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path, monkeypatch):

@@ -83,6 +83,13 @@ def test_broken_exif_is_no_broken_picture(call, tiny, edit, engine, kind):
         assert np.array_equal(read, np.asarray(image.convert("RGB")))
 
 
+def test_a_warning_of_pillow_is_one_line(call, tiny, edit):
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0"  # cut: Pillow warns and reads on
+    replace(tiny, edit, Image.new("RGB", (64, 48)), "jpg", exif=exif)
+    status, _, told = call("train_net")
+    assert status == 0 and ".py:" not in told and "warnings.warn" not in told
+
+
 def test_a_picture_that_is_too_large_says_how_to_allow_it(call, tiny, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     status, line, _ = call("train_net")

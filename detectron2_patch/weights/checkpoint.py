@@ -120,9 +120,9 @@ def _read(path: Path, mmap: bool = True) -> Any:
             _check_archive(path)
         with warnings.catch_warnings():  # what torch has to say of a file is said below
             warnings.simplefilter("ignore")
-            if start.startswith(ZIP_MAGIC):
-                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
-            if start.startswith(LEGACY_MAGIC):
+            if start.startswith(ZIP_MAGIC) and mmap and str(path).isprintable():
+                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+            if start.startswith((ZIP_MAGIC, LEGACY_MAGIC)):  # torch maps no name of other bytes
                 return torch.load(file, map_location="cpu", weights_only=True)
         if start.startswith(PICKLE_STARTS):
             return ArrayUnpickler(file).load()

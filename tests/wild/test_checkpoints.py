@@ -1,5 +1,6 @@
 """Checkpoints as others write them."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -82,6 +83,16 @@ OTHERS = {
     "sparse": (lambda path: torch.save({"a": torch.eye(2).to_sparse()}, path), "sparse"),
     "meta": (lambda path: torch.save({"a": torch.ones(2, device="meta")}, path), "without values"),
 }
+
+
+def test_a_folder_whose_name_is_no_text_holds_checkpoints_as_any(tmp_path):
+    folder = tmp_path / os.fsdecode(b"w\xff")
+    try:
+        folder.mkdir()
+    except (OSError, ValueError):
+        pytest.skip("no such names here")
+    torch.save({"model": {"a.weight": torch.ones(2)}}, folder / "x.pth")
+    assert list(read_checkpoint(folder / "x.pth")) == ["a.weight"]
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     args.num_gpus, args.scope = None, SCOPES[1]
     from detectron2_patch.utils.progress import progress
     from detectron2_patch.wire.sender import send_all
+    from detectron2_patch.wire.sources import by_content
 
     if args.images and args.test_data:
         raise InputError("--images and --test-data are given; leave one of them out")
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> None:
     sender, header = make_sender(args, setting, fitted, (name, cfg, device), dataset)
     writer = open_writer(args.output, header)
     if isinstance(sources, list):
+        if dataset is None and args.output != STREAM:
+            sources = by_content(sources)
         sources = sources[check_begun(args.output, sources, writer) :]
     total = len(sources) if isinstance(sources, list) else None
     with progress(total=total, unit="image", desc="sending") as bar:
@@ -150,9 +153,11 @@ def open_writer(output: str, header):
 def check_begun(output: str, sources: list, writer) -> int:
     """How many of the images are sent already: those that the folder's manifest begins with."""
     begun = getattr(writer, "entries", [])
-    if [(one.id, one.file_name) for one in begun] != [
-        (one.id, one.file_name) for one in sources[: len(begun)]
-    ]:
+    if len(begun) > len(sources) or not all(
+        (one.id, one.file_name, one.source or source.digest)
+        == (source.id, source.file_name, source.digest)
+        for one, source in zip(begun, sources)
+    ):
         raise InputError(
             f"{output} holds bitstreams of other images; choose another folder, or remove it"
         )

@@ -97,6 +97,8 @@ class Entry:
         stored_bytes: of the image's file.
         nbytes: of the bitstream.
         digest: of the bitstream, the first digits of its SHA-256.
+        source: the same of the image's file, in a folder of images that are of no dataset (a
+            dataset's are told apart by ``Header.content``); None: not known.
     """
 
     id: int
@@ -106,10 +108,12 @@ class Entry:
     stored_bytes: int
     nbytes: int
     digest: str
+    source: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same under JSON's types."""
-        return asdict(self)
+        told = asdict(self)
+        return told if self.source is not None else _without_source(told)
 
     @classmethod
     def from_json(cls, data: Any) -> Entry:
@@ -118,7 +122,8 @@ class Entry:
         Raises:
             InputError: it is something else.
         """
-        if not isinstance(data, dict) or data.keys() != cls.__dataclass_fields__.keys():
+        needed = _without_source(cls.__dataclass_fields__).keys()
+        if not isinstance(data, dict) or _without_source(data).keys() != needed:
             raise InputError(NO_MANIFEST)
         sizes = {}
         for key in ("image_size", "network_size"):
@@ -130,6 +135,7 @@ class Entry:
             or min(numbers[1:]) < 0
             or not isinstance(data["file_name"], str)
             or not isinstance(data["digest"], str)
+            or not isinstance(data.get("source", ""), str)
         ):
             raise InputError(NO_MANIFEST)
         return cls(**{**data, **sizes})
@@ -145,6 +151,10 @@ class Entry:
                 f"the bitstream of {self.file_name} ({len(data)} bytes) isn't the one that was "
                 f"sent ({self.nbytes} bytes): cut, altered or another's; ask for it again"
             )
+
+
+def _without_source(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "source"}
 
 
 def content_digest(data: bytes) -> str:

@@ -146,6 +146,7 @@ def _finish(
             stored_bytes=stored,
             nbytes=len(data),
             digest=content_digest(data),
+            source=source.digest,
             **sizes,
         ),
         data,

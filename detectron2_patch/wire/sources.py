@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +13,7 @@ from PIL import Image
 from detectron2_patch.data.coco import CocoDataset
 from detectron2_patch.data.images import told
 from detectron2_patch.errors import InputError
+from detectron2_patch.wire.manifest import content_digest
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Source:
         file_name: as the receiver is told.
         path: of the file.
         size: ``(height, width)`` that it has to have, where a dataset says so.
+        digest: of the file, as ``Entry.source`` has it; None: not known.
     """
 
     id: int
     file_name: str
     path: Path
     size: tuple[int, int] | None = None
+    digest: str | None = None
 
 
 def of_dataset(dataset: CocoDataset) -> list[Source]:
@@ -56,6 +59,18 @@ def of_paths(names: Sequence[str]) -> list[Source]:
     if twice:
         raise InputError(f"image {twice[0]} is given twice; give each once")
     return list(as_they_come(map(str, paths)))
+
+
+def by_content(sources: Sequence[Source]) -> list[Source]:
+    """The sources with their ``digest``, so that files of the same names are told apart.
+
+    Raises:
+        InputError: a file can't be read.
+    """
+    try:
+        return [replace(one, digest=content_digest(one.path.read_bytes())) for one in sources]
+    except OSError as error:
+        raise InputError(f"cannot read image {error.filename}: {error.strerror}") from error
 
 
 def as_they_come(names: Iterable[str]) -> Iterator[Source]:

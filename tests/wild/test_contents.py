@@ -123,3 +123,15 @@ def test_a_damaged_cache_is_made_again(tiny, monkeypatch, tmp_path):
     for damage in (b"", b"[]", b"\xff", b'{"1.bmp": 3}'):
         kept.write_bytes(damage)
         assert contents.content_digest(tiny / "images", ["1.bmp"]) == first
+
+
+def test_a_sender_does_not_go_on_with_swapped_pictures(tiny, load, capsys):
+    send = load("send")
+    line = [str(tiny / "sent"), "--image", "jpeg:75", "--images", str(tiny / "images")]
+    assert send.main(line) == 0
+    before = (tiny / "sent" / "manifest.jsonl").read_bytes()
+    assert send.main(line) == 0 and "3 of 3 images are there already" in capsys.readouterr().err
+    swap(tiny)
+    assert send.main(line) == 2
+    assert "holds bitstreams of other images" in capsys.readouterr().err.splitlines()[-1]
+    assert (tiny / "sent" / "manifest.jsonl").read_bytes() == before

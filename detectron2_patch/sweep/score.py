@@ -161,5 +161,8 @@ def score(
                 group, scored = done.result()
                 yield {group * GROUP + i: one for i, one in enumerate(scored)}
         except BaseException:
+            workers = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:  # a group may take minutes, and nothing of it is kept
+                worker.terminate()
             raise

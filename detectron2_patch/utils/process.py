@@ -133,10 +133,14 @@ def stoppable() -> Iterator[None]:
         return
 
     first: list[float] = []
+    _late.clear()
 
     def stop(number: int, frame: FrameType | None) -> None:
         first.append(time.monotonic())
         if len(first) == 1:
+            if _starting:
+                _late.append(number)
+                return
             raise Stopped(number)
         if first[-1] - first[0] > PATIENCE:
             os._exit(128 + number)
@@ -149,18 +153,27 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+_starting: list[bool] = []
+_late: list[int] = []
+
+
 @contextmanager
 def shielded() -> Iterator[None]:
     """Processes that are started in the block see no Ctrl-C and no hang-up: a terminal sends those
-    to all, and the one that started them ends them."""
+    to all, and the one that started them ends them. A signal to this one waits for the block's
+    end, since a process that is half started would miss what it is to be told."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGHUP])
+    _starting.append(True)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _starting.pop()
+    if _late:
+        raise Stopped(_late.pop())
 
 
 def stop_at_import() -> None:

@@ -244,3 +244,47 @@ def all_are_under_way(children):
         mask = next(line for line in status.splitlines() if line.startswith("SigCgt"))
         caught.append(int(mask.split()[1], 16) >> (signal.SIGHUP - 1) & 1)
     return sum(caught) == 2
+
+
+def test_ctrl_c_does_not_wait_for_what_is_being_scored(tiny, command):
+    """A group of settings with many resamples takes minutes."""
+    arguments = command("--grid", "1", "2", "4", "--bootstrap", "50000")
+    tool = [sys.executable, str(ROOT / "tools" / "sweep.py"), "-q", *arguments]
+    parent = subprocess.Popen(tool, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("no /proc here")
+    while parent.poll() is None and not any(map(is_scoring, children.read_text().split())):
+        time.sleep(0.05)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, err = parent.communicate(timeout=60)
+    assert parent.returncode == 128 + signal.SIGINT and len(err.splitlines()) == 1, err
+
+
+def is_scoring(child):
+    """Whether a process of the pool has come to its work: it has loaded the evaluator."""
+    try:
+        started = b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        return started and "hotcoco" in Path(f"/proc/{child}/maps").read_text()
+    except OSError:
+        return False
+
+
+def test_a_signal_while_processes_are_started_waits_for_that(load, capsys):
+    load("level_shares")
+    import common
+
+    from detectron2_patch.utils import process
+
+    done = []
+
+    def work():
+        with process.shielded():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            done.append("started")
+        done.append("went on")
+
+    assert common.told(work) == 128 + signal.SIGTERM and done == ["started"]
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,5 +1,6 @@
 """COCO files as tools write them: refused in one line, or equal to pycocotools."""
 
+import copy
 import json
 import math
 import os
@@ -170,14 +171,14 @@ def test_a_mutated_json_is_refused_or_equals_pycocotools(tiny, data):
     for _ in range(data.draw(st.integers(1, 3))):
         part = data.draw(st.sampled_from(sorted(document)))
         if not document[part] or data.draw(st.integers(0, 9)) == 0:
-            document[part] = data.draw(VALUES)
+            document[part] = copy.deepcopy(data.draw(VALUES))  # else it may come to hold itself
             break
         place = data.draw(st.integers(0, len(document[part]) - 1))
         entry = document[part][place]
         if not isinstance(entry, dict) or data.draw(st.integers(0, 9)) == 0:
-            document[part][place] = data.draw(VALUES)
+            document[part][place] = copy.deepcopy(data.draw(VALUES))
         elif entry:
-            entry[data.draw(st.sampled_from(sorted(entry)))] = data.draw(VALUES)
+            entry[data.draw(st.sampled_from(sorted(entry)))] = copy.deepcopy(data.draw(VALUES))
     path = tiny / "mutated.json"
     path.write_text(json.dumps(document))
     try:

@@ -15,7 +15,8 @@ from torch import Tensor
 from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
-from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
+from detectron2_patch.evaluation.masks_keypoints import ShapeEvaluator
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
 from detectron2_patch.settings.halves import WHOLE
@@ -75,6 +76,8 @@ class Engine(ABC):
         weights: the checkpoint that was loaded; ``None``: none was.
         levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
+        tasks: what the detector gives beside boxes: ``segm``, ``keypoints``.
+        keypoint_sigmas: as ``TEST.KEYPOINT_OKS_SIGMAS``.
         part: of the detector that is there, one of ``settings.halves.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
@@ -89,6 +92,8 @@ class Engine(ABC):
     stages = 1  # of a cascade: as many box heads, one after the other
     threaded = False  # ``detect`` may run in several threads at a time
     shape_heads: Sequence[ShapeHead] = ()
+    tasks: Sequence[str] = ()
+    keypoint_sigmas: Sequence[float] = ()
 
     @property
     def head_levels(self) -> tuple[str, ...]:
@@ -184,7 +189,11 @@ class Engine(ABC):
 
     @abstractmethod
     def detect(self, image: NetworkInput) -> dict[str, Any]:
-        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy."""
+        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy.
+
+        A model with masks gives ``masks``, too, run-length coded as COCO has them, and one with
+        keypoints ``keypoints``, ``(n, K, 3)``: x, y in the image's pixels and the score.
+        """
 
     def maps(self, image: NetworkInput) -> tuple[dict[str, Tensor], Size]:
         """The clean maps ``(C, H, W)`` of one image, and ``(h, w)`` of the padded input."""
@@ -213,7 +222,7 @@ class Engine(ABC):
         Raises:
             InputError: the dataset has nothing to evaluate them on.
         """
-        return {}
+        return {task: ShapeEvaluator(dataset, task, self.keypoint_sigmas) for task in self.tasks}
 
     @abstractmethod
     def batch(self, inputs: Sequence[NetworkInput]):

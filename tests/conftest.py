@@ -22,12 +22,12 @@ def photographs():
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """Five scenes of the demo."""
+    """Five scenes of the demo, or as many as one_by_one.PICTURES says."""
     from detectron2_patch.data import demo
     from detectron2_patch.data.coco import load_coco
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "IMAGES", {"val": 5})
+        patched.setattr(demo, "IMAGES", {"val": max(5, int(os.environ.get("PICTURES", "0")))})
         return load_coco("scenes", *demo.ensure_demo("val", tmp_path_factory.mktemp("demo")))
 
 

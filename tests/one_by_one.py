@@ -1,30 +1,37 @@
 """One pass beside the patched detector run once a setting."""
 
+import os
 import random
 
 import numpy as np
 
 from detectron2_patch.evaluation.masks_keypoints import SHAPES
 from detectron2_patch.patch import patch_pyramid
-from detectron2_patch.settings.grids import grid, with_scopes
+from detectron2_patch.settings.grids import Base, grid, with_scopes
+from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
 from detectron2_patch.sweep.suppress import unpack
 
+# Of each kind of model, under 16 settings in each scope; on more pictures:
+# PICTURES=10 pytest tests/sweep -k random_settings
+PICTURES = int(os.environ.get("PICTURES", "1"))
 
-def random_settings(levels, count=16):
+
+def random_settings(levels=LEVELS, scopes=("rpn", "pyramid"), count=16):
     """``count`` random settings of the full grid in each scope."""
-    full = grid({level: (1.0, 2.0, 4.0, 8.0) for level in levels})
+    full = grid({level: (1.0, 2.0, 4.0, 8.0) for level in levels}, Base(levels=levels))
     chosen = random.Random(0).sample(full, count)
-    return with_scopes(chosen, ["rpn", "pyramid"])
+    return with_scopes(chosen, scopes, levels=levels)
 
 
-def check_equal(engine, images, settings):
-    """Every detection and shape of one pass is one by one's; how many there were."""
+def check_equal(engine, dataset, settings):
+    """Every detection and shape of one pass is one by one's, on ``PICTURES`` of the dataset; how
+    many there were."""
     one_pass = OnePass(engine, make_plan(settings, engine.head_levels))
     compared = 0
-    for path in images:
-        one = engine.read(path)
+    for image in dataset.images[:PICTURES]:
+        one = engine.read(dataset.image_path(image))
         (found,), _ = one_pass([one])
         flags = unpack(found.members, len(settings))
         for number, setting in enumerate(settings):

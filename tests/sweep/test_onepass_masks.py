@@ -1,12 +1,11 @@
 """One pass of the built-in engine's Mask R-CNN beside one by one, bit for bit."""
 
 import pytest
-from one_by_one import check_equal, random_settings
+from one_by_one import PICTURES, check_equal, random_settings
 from random_models import random_model
 
 from detectron2_patch.pipeline import evaluate
 from detectron2_patch.results.file import load_results
-from detectron2_patch.settings.levels import LEVELS
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.run import run
 
@@ -19,8 +18,7 @@ def masks():
 
 def test_random_settings_in_both_scopes(masks, scenes):
     assert masks.factorises() is None and masks.doubt() is None
-    paths = [scenes.image_path(image) for image in scenes.images[:2]]
-    assert check_equal(masks, paths, random_settings(LEVELS)) > 500
+    assert check_equal(masks, scenes, random_settings()) > 250 * PICTURES
 
 
 def test_a_sweep_writes_what_evaluations_write(masks, make_sweep, shaped, caplog):

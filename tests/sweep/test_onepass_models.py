@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from one_by_one import check_equal, random_settings
+from one_by_one import PICTURES, check_equal, random_settings
 from random_models import random_model
 
 from detectron2_patch.pipeline import evaluate
@@ -38,9 +38,7 @@ MODELS = {
 def test_random_settings_in_both_scopes(scenes, kind):
     engine = random_model([*MODELS[kind], *FEW])
     assert engine.factorises() is None and engine.doubt() is None
-    paths = [scenes.image_path(image) for image in scenes.images[:2]]
-    settings = random_settings(("p2", "p3", "p4", "p5", "p6"))
-    assert check_equal(engine, paths, settings) > 500
+    assert check_equal(engine, scenes, random_settings()) > 250 * PICTURES
 
 
 def test_a_sweep_writes_what_evaluations_write(make_sweep, shaped, caplog):

@@ -16,6 +16,7 @@ from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
 from detectron2_patch.evaluation.masks_keypoints import ShapeEvaluator
+from detectron2_patch.rcnn.boxes import to_image
 from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
@@ -76,6 +77,8 @@ class Engine(ABC):
         weights: the checkpoint that was loaded; ``None``: none was.
         levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
+        smallest: side in the network's pixels that a detection has to have.
+        keeps_empty: whether a detection may be a box without an area.
         tasks: what the detector gives beside boxes: ``segm``, ``keypoints``.
         keypoint_sigmas: as ``TEST.KEYPOINT_OKS_SIGMAS``.
         part: of the detector that is there, one of ``settings.halves.PARTS``.
@@ -93,6 +96,19 @@ class Engine(ABC):
     threaded = False  # ``detect`` may run in several threads at a time
     shape_heads: Sequence[ShapeHead] = ()
     tasks: Sequence[str] = ()
+    smallest = 0.0
+    keeps_empty = False
+    _kinds: int | None = None
+
+    @property
+    def kinds(self) -> int:
+        """How many classes the heads tell apart."""
+        return self.num_classes if self._kinds is None else self._kinds
+
+    @kinds.setter
+    def kinds(self, count: int) -> None:
+        self._kinds = count
+
     keypoint_sigmas: Sequence[float] = ()
 
     @property
@@ -245,6 +261,16 @@ class Engine(ABC):
     def pooled_level(self, boxes: Tensor) -> Tensor:
         """Index into ``pooled`` of the level that a box ``(R, 4)`` is pooled from."""
         return pooled_level(boxes)
+
+    def contiguous(self, classes: np.ndarray) -> np.ndarray:
+        """The data's classes that the heads' are; -1: none."""
+        return classes
+
+    def place(
+        self, boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Tensor:
+        """Boxes ``(R, 4)`` of the network's pixels in the image's, of ``(height, width)``."""
+        return to_image(boxes, network_size, image_size)
 
     @abstractmethod
     def score(

@@ -19,16 +19,22 @@ from detectron2_patch.rcnn.structures import Detections, ImageBatch, Proposals, 
 
 
 def candidates(
-    scores: Tensor, boxes: Tensor, threshold: float, image_size: tuple[int, int]
+    scores: Tensor,
+    boxes: Tensor,
+    threshold: float,
+    image_size: tuple[int, int],
+    smallest: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What passes the score threshold: row, class, box clipped to the image, and score.
 
     ``scores`` ``(R, K + 1)`` have the background last, ``boxes`` are ``(R, 4 K)`` or ``(R, 4)``;
-    rows that aren't finite pass nothing.
+    rows that aren't finite pass nothing, and no box of which a side is below ``smallest``.
     """
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
     boxes = box.clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), image_size)
     passes = (scores[:, :-1] > threshold) & finite[:, None]
+    if smallest > 0:
+        passes &= (boxes[..., 2:] - boxes[..., :2] >= smallest).all(dim=2)
     row, classes = torch.nonzero(passes, as_tuple=True)
     return row, classes, boxes[row, classes if boxes.shape[1] > 1 else 0], scores[row, classes]
 

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -21,13 +22,29 @@ def photographs():
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """Five scenes of the demo."""
+    """Five scenes of the demo, or as many as one_by_one.PICTURES says."""
     from detectron2_patch.data import demo
     from detectron2_patch.data.coco import load_coco
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(demo, "IMAGES", {"val": 5})
+        patched.setattr(demo, "IMAGES", {"val": max(5, int(os.environ.get("PICTURES", "0")))})
         return load_coco("scenes", *demo.ensure_demo("val", tmp_path_factory.mktemp("demo")))
+
+
+@pytest.fixture(scope="session")
+def shaped(scenes, tmp_path_factory):
+    """The scenes with a mask and keypoints to each box."""
+    from detectron2_patch.data.coco import load_coco
+
+    document = json.loads(scenes.json_file.read_text())
+    for one in document["annotations"]:
+        x, y, w, h = one["bbox"]
+        one["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        one["keypoints"] = [x + w / 2, y + h / 2, 2] * 17
+        one["num_keypoints"] = 17
+    file = tmp_path_factory.mktemp("shaped") / "shapes.json"
+    file.write_text(json.dumps(document))
+    return load_coco("shaped", file, scenes.image_root)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Narrow models of real detectron2 with random weights whose detections are many and differ."""
+"""Narrow models with random weights whose detections are many and differ."""
 
 import torch
 
@@ -12,14 +12,14 @@ TINY = (
 ).split()
 
 
-def random_model(opts=(), config_file="configs/demo.yaml", change=None):
+def random_model(opts=(), config_file="configs/demo.yaml", change=None, engine="detectron2"):
     """An engine on a tiny model; ``change(model)`` before its weights are drawn."""
     from detectron2_patch.config import load_cfg
-    from detectron2_patch.engines.detectron2 import Detectron2Engine
+    from detectron2_patch.engines.choice import build_engine
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    engine = Detectron2Engine(load_cfg(config_file, [*TINY, *map(str, opts)]), "cpu")
+    engine = build_engine(engine, load_cfg(config_file, [*TINY, *map(str, opts)]), "cpu")
     if change is not None:
         change(engine.model)
     liven(engine.model)

@@ -12,7 +12,7 @@ from detectron2_patch.data.coco import CocoDataset, training_boxes
 from detectron2_patch.data.images import about, network_size
 from detectron2_patch.rcnn.anchors import Anchors
 from detectron2_patch.rcnn.fpn import STRIDES
-from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.settings.levels import LEVELS
 
 AREAS = {"small": 32**2, "medium": 96**2, "large": float("inf")}  # COCO's, in image pixels

@@ -74,20 +74,20 @@ def _set(cfg: CfgNode, key: str, value: Any, what: str) -> None:
 
 def result_relevant(cfg: CfgNode) -> dict[str, Any]:
     """The keys, with dots, that can change the outcome of an evaluation: what a result's name
-    hashes. Every key counts unless it is known not to: those of parts that the built-in engine
-    lacks (masks, cascades) count where the configuration asks for such a part."""
+    hashes. Every key counts unless it is known not to: those of other parts than Faster R-CNN's
+    (masks, cascades) count where the configuration asks for such a part."""
     from detectron2_patch.config.support import (
         TOOLS,
         TRAINING,
-        UNUSED,
         check_supported,
         matches,
+        unused,
     )
 
     ignored: tuple[str, ...] = TOOLS + TRAINING
     try:
         check_supported(cfg, training=False)
-        ignored += UNUSED
+        ignored += () if cfg.MODEL.MASK_ON else unused(cfg)  # all, as results had it from the start
     except InputError:
         pass
     return {k: v for k, v in key_values(cfg) if not matches(k, ignored)}

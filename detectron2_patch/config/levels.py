@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from yacs.config import CfgNode
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import ANY, LEVELS, check_levels
 
+COCO_CLASSES = 80
+
+
+class _Torchvision(NamedTuple):
+    levels: tuple[str, ...]
+    dense: bool
+
+
+_P3_TO_P7 = ("p3", "p4", "p5", "p6", "p7")
+# Values of MODEL.META_ARCHITECTURE that detectron2 doesn't have: torchvision's own models.
+TORCHVISION_MODELS = {
+    "fasterrcnn_resnet50_fpn": _Torchvision(LEVELS, False),
+    "retinanet_resnet50_fpn": _Torchvision(_P3_TO_P7, True),
+    "fcos_resnet50_fpn": _Torchvision(_P3_TO_P7, True),
+}
+
+
+def is_torchvision(cfg: CfgNode) -> bool:
+    """Whether torchvision itself builds the configured model."""
+    return cfg.MODEL.META_ARCHITECTURE in TORCHVISION_MODELS
+
 
 def is_dense(cfg: CfgNode) -> bool:
     """Whether there is one kind of head, and no RPN."""
+    if is_torchvision(cfg):
+        return TORCHVISION_MODELS[cfg.MODEL.META_ARCHITECTURE].dense
     return cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
 
 
 def class_count(cfg: CfgNode) -> int:
     """How many classes the detector knows."""
-    return (cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS).NUM_CLASSES
+    of_retinanet = is_dense(cfg) and not is_torchvision(cfg)
+    return (cfg.MODEL.RETINANET if of_retinanet else cfg.MODEL.ROI_HEADS).NUM_CLASSES
 
 
 def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -29,6 +54,8 @@ def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ..
     Raises:
         InputError: they are no pyramid, or as many as ``given`` they are not.
     """
+    if is_torchvision(cfg):
+        return TORCHVISION_MODELS[cfg.MODEL.META_ARCHITECTURE].levels
     model = cfg.MODEL
     names = list(dict.fromkeys([*model.RPN.IN_FEATURES, *model.ROI_HEADS.IN_FEATURES]))
     if is_dense(cfg):

@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 from detectron2_patch.config.defaults import default_values, key_values
 from detectron2_patch.config.reading import one_line, shorten
 from detectron2_patch.config.values import check_together, expectation
+from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS
 
 RESNET_STAGES = ["res2", "res3", "res4", "res5"]
@@ -36,7 +37,6 @@ UNUSED = (
     "MODEL.RETINANET.*",
     "MODEL.SEM_SEG_HEAD.*",
     "MODEL.PANOPTIC_FPN.*",
-    "MODEL.ROI_MASK_HEAD.*",
     "MODEL.ROI_KEYPOINT_HEAD.*",
     "MODEL.ROI_BOX_CASCADE_HEAD.*",
     "MODEL.ANCHOR_GENERATOR.ANGLES",
@@ -50,6 +50,8 @@ UNUSED = (
     "TEST.AUG.FLIP",
     "TEST.PRECISE_BN.NUM_ITER",
 )
+# Keys of a part that only some have: nobody reads them where it is off.
+MASKS = ("MODEL.ROI_MASK_HEAD.*",)
 # Keys that the tools read, but which change no answer of given weights on a given dataset.
 TOOLS = (
     "OUTPUT_DIR",
@@ -95,7 +97,7 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.LOAD_PROPOSALS": (False,),
-    "MODEL.MASK_ON": (False,),
+    "MODEL.MASK_ON": (False, True),
     "MODEL.KEYPOINT_ON": (False,),
     "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
     "MODEL.BACKBONE.FREEZE_AT": (0, 1, 2, 3, 4, 5),
@@ -124,6 +126,9 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": (False,),
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": (False,),
     "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": (False,),
+    "MODEL.ROI_MASK_HEAD.NAME": ("MaskRCNNConvUpsampleHead",),
+    "MODEL.ROI_MASK_HEAD.NORM": ("", "BN", "SyncBN", "GN"),
+    "MODEL.ROI_MASK_HEAD.POOLER_TYPE": ("ROIAlignV2", "ROIAlign"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.REFERENCE_WORLD_SIZE": (0,),
@@ -141,7 +146,7 @@ def check_supported(cfg: CfgNode, training: bool) -> None:
     Raises:
         InputError: the first key whose value can't be honoured, and what is allowed.
     """
-    ignored = UNUSED + TRAINING if not training else UNUSED
+    ignored = unused(cfg) + (() if training else TRAINING)
     for key, value in key_values(cfg):
         if key not in TOOLS and matches(key, ignored):
             continue
@@ -150,7 +155,17 @@ def check_supported(cfg: CfgNode, training: bool) -> None:
         wanted = expectation(key, value)
         if wanted is not None:
             raise one_line(f"{key} is {shorten(repr(value))}; give {wanted}")
+    if training and cfg.MODEL.MASK_ON:
+        raise InputError(
+            "MODEL.MASK_ON is True, and the built-in engine runs masks without training them; "
+            "train with --engine detectron2, or set MODEL.MASK_ON to False"
+        )
     check_together(cfg, training)
+
+
+def unused(cfg: CfgNode) -> tuple[str, ...]:
+    """Patterns of the keys that nobody reads."""
+    return UNUSED + (() if cfg.MODEL.MASK_ON else MASKS)
 
 
 def matches(key: str, patterns: Sequence[str]) -> bool:

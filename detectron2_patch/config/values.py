@@ -95,6 +95,10 @@ RANGES: dict[str, Expectation] = {
     "MODEL.ROI_BOX_HEAD.FC_DIM": POSITIVE,
     "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": POSITIVE,
     "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": NOT_NEGATIVE,
+    "MODEL.ROI_MASK_HEAD.NUM_CONV": NOT_NEGATIVE,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": POSITIVE,
+    "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": POSITIVE,
+    "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": NOT_NEGATIVE,
     "SOLVER.IMS_PER_BATCH": POSITIVE,
     "SOLVER.MAX_ITER": POSITIVE,
     "SOLVER.BASE_LR": POSITIVE,
@@ -153,7 +157,10 @@ def _check_group_norm(model: CfgNode) -> None:
     }
     if resnets.DEPTH >= 50:
         widths["NUM_GROUPS times WIDTH_PER_GROUP"] = resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP
-    for section, parts in (("RESNETS", widths), ("FPN", {"OUT_CHANNELS": model.FPN.OUT_CHANNELS})):
+    parts_of = {"RESNETS": widths, "FPN": {"OUT_CHANNELS": model.FPN.OUT_CHANNELS}}
+    if model.MASK_ON:
+        parts_of["ROI_MASK_HEAD"] = {"CONV_DIM": model.ROI_MASK_HEAD.CONV_DIM}
+    for section, parts in parts_of.items():
         for name, width in parts.items():
             if model[section].NORM == "GN" and width % GROUP_NORM_GROUPS:
                 raise InputError(

@@ -15,7 +15,9 @@ from torch import Tensor
 from detectron2_patch.data.coco import CocoDataset, check_image_size
 from detectron2_patch.data.images import read_image
 from detectron2_patch.errors import InputError
-from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
+from detectron2_patch.evaluation.masks_keypoints import ShapeEvaluator
+from detectron2_patch.rcnn.boxes import to_image
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.codecs import ImageCodec, Size
 from detectron2_patch.settings.halves import WHOLE
@@ -75,6 +77,10 @@ class Engine(ABC):
         weights: the checkpoint that was loaded; ``None``: none was.
         levels: those that its heads read, finest first.
         pooled: the levels that the box head pools from, finest first.
+        smallest: side in the network's pixels that a detection has to have.
+        keeps_empty: whether a detection may be a box without an area.
+        tasks: what the detector gives beside boxes: ``segm``, ``keypoints``.
+        keypoint_sigmas: as ``TEST.KEYPOINT_OKS_SIGMAS``.
         part: of the detector that is there, one of ``settings.halves.PARTS``.
         num_classes, post_nms_topk, score_threshold, nms_threshold, detections_per_image: what the
             selection between and after the parts goes by.
@@ -89,6 +95,21 @@ class Engine(ABC):
     stages = 1  # of a cascade: as many box heads, one after the other
     threaded = False  # ``detect`` may run in several threads at a time
     shape_heads: Sequence[ShapeHead] = ()
+    tasks: Sequence[str] = ()
+    smallest = 0.0
+    keeps_empty = False
+    _kinds: int | None = None
+
+    @property
+    def kinds(self) -> int:
+        """How many classes the heads tell apart."""
+        return self.num_classes if self._kinds is None else self._kinds
+
+    @kinds.setter
+    def kinds(self, count: int) -> None:
+        self._kinds = count
+
+    keypoint_sigmas: Sequence[float] = ()
 
     @property
     def head_levels(self) -> tuple[str, ...]:
@@ -184,7 +205,11 @@ class Engine(ABC):
 
     @abstractmethod
     def detect(self, image: NetworkInput) -> dict[str, Any]:
-        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy."""
+        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``, NumPy.
+
+        A model with masks gives ``masks``, too, run-length coded as COCO has them, and one with
+        keypoints ``keypoints``, ``(n, K, 3)``: x, y in the image's pixels and the score.
+        """
 
     def maps(self, image: NetworkInput) -> tuple[dict[str, Tensor], Size]:
         """The clean maps ``(C, H, W)`` of one image, and ``(h, w)`` of the padded input."""
@@ -213,7 +238,7 @@ class Engine(ABC):
         Raises:
             InputError: the dataset has nothing to evaluate them on.
         """
-        return {}
+        return {task: ShapeEvaluator(dataset, task, self.keypoint_sigmas) for task in self.tasks}
 
     @abstractmethod
     def batch(self, inputs: Sequence[NetworkInput]):
@@ -236,6 +261,16 @@ class Engine(ABC):
     def pooled_level(self, boxes: Tensor) -> Tensor:
         """Index into ``pooled`` of the level that a box ``(R, 4)`` is pooled from."""
         return pooled_level(boxes)
+
+    def contiguous(self, classes: np.ndarray) -> np.ndarray:
+        """The data's classes that the heads' are; -1: none."""
+        return classes
+
+    def place(
+        self, boxes: Tensor, network_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Tensor:
+        """Boxes ``(R, 4)`` of the network's pixels in the image's, of ``(height, width)``."""
+        return to_image(boxes, network_size, image_size)
 
     @abstractmethod
     def score(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from importlib import metadata, util
 
+from detectron2_patch.config.levels import is_torchvision
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.halves import WHOLE
 
@@ -77,6 +78,8 @@ def check_config(engine: str, cfg, training: bool) -> None:
     """
     if engine == DETECTRON2:
         from detectron2_patch.engines.detectron2_config import check_supported
+    elif is_torchvision(cfg):
+        from detectron2_patch.config.torchvision import check_supported
     else:
         from detectron2_patch.config.support import check_supported
     check_supported(cfg, training)
@@ -89,6 +92,10 @@ def build_engine(engine: str, cfg, device: str, part: str = WHOLE):
         from detectron2_patch.engines.detectron2 import Detectron2Engine
 
         return Detectron2Engine(cfg, device, part)
+    if is_torchvision(cfg):
+        from detectron2_patch.engines.torchvision_models import TorchvisionModelEngine
+
+        return TorchvisionModelEngine(cfg, device, part)
     from detectron2_patch.engines.torchvision import TorchvisionEngine
 
     return TorchvisionEngine(cfg, device, part)

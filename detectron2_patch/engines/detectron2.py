@@ -18,7 +18,6 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.structures import Boxes, ImageList, Instances
 from PIL import Image
-from pycocotools import mask as run_length
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
@@ -31,7 +30,7 @@ from detectron2_patch.engines.detectron2_parts import build_part
 from detectron2_patch.engines.detectron2_sharing import doubt, obstacle
 from detectron2_patch.engines.detectron2_weights import load_whole
 from detectron2_patch.errors import InputError
-from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, ShapeEvaluator
+from detectron2_patch.evaluation.masks_keypoints import KEYPOINTS, SEGM, SHAPES, run_lengths
 from detectron2_patch.rcnn.levels import level_names
 from detectron2_patch.rcnn.structures import Detections, Proposals
 from detectron2_patch.settings.halves import WHOLE
@@ -194,17 +193,8 @@ class Detectron2Engine(Engine):
         for (one,) in loader:
             yield _checked(one)
 
-    def shape_evaluators(self, dataset: CocoDataset) -> dict[str, ShapeEvaluator]:
-        """Evaluators, by task, of what the model gives beside boxes: masks and keypoints.
-
-        Raises:
-            InputError: the dataset has none of them.
-        """
-        return {task: ShapeEvaluator(dataset, task, self.keypoint_sigmas) for task in self.tasks}
-
     @property
-    def tasks(self) -> list[str]:
-        """What the model gives beside boxes."""
+    def tasks(self) -> list[str]:  # type: ignore[override]
         heads = getattr(self.model, "roi_heads", None)
         parts = (SEGM, "mask_on"), (KEYPOINTS, "keypoint_on")
         return [task for task, part in parts if getattr(heads, part, False)]
@@ -212,11 +202,6 @@ class Detectron2Engine(Engine):
     @one_value_told()
     @torch.inference_mode()
     def detect(self, image: NetworkInput) -> dict[str, Any]:
-        """Boxes ``(n, 4)`` in the image's pixels, scores ``(n,)`` and classes ``(n,)``.
-
-        A model with masks gives ``masks``, too, run-length coded as COCO has them, and one with
-        keypoints ``keypoints``, ``(n, K, 3)``: x, y in the image's pixels and the score.
-        """
         height, width = image.image_size
         (output,) = self.model([{"image": image.tensor, "height": height, "width": width}])
         found = output["instances"].to("cpu")
@@ -348,8 +333,7 @@ def _shapes(task: str, found: Instances) -> Sequence[Any]:
     """The masks, run-length coded, or keypoints of detections in the image's pixels."""
     if task == KEYPOINTS:
         return found.pred_keypoints.numpy()
-    masks = found.pred_masks.numpy().view(np.uint8)
-    return [run_length.encode(np.asfortranarray(mask)) for mask in masks]
+    return run_lengths(found.pred_masks.numpy())
 
 
 def _pool(

@@ -31,7 +31,8 @@ Refusals = dict[str, tuple[Callable[[Any], bool], str]]
 REFUSALS: Refusals = {
     "MODEL.META_ARCHITECTURE": (
         lambda v: v in ("GeneralizedRCNN", RETINANET) or _is_registered(v),
-        f"{_NEEDS}, or a RetinaNet (not an RPN alone, or a panoptic or semantic model)",
+        f"{_NEEDS}, or a RetinaNet (not an RPN alone, or a panoptic or semantic model); "
+        "torchvision's own models run with --engine torchvision",
     ),
     "MODEL.LOAD_PROPOSALS": (
         lambda v: not v,

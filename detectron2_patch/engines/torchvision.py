@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,14 @@ from detectron2_patch.data.images import (
     read_image,
     to_network,
 )
-from detectron2_patch.engines.base import Engine, NetworkInput
+from detectron2_patch.engines.base import Engine, NetworkInput, ShapeHead
 from detectron2_patch.engines.received import Received
+from detectron2_patch.evaluation.masks_keypoints import SEGM, SHAPES, run_lengths
+from detectron2_patch.rcnn import boxes as box
 from detectron2_patch.rcnn.fpn import FPN
+from detectron2_patch.rcnn.mask_head import MaskHead, paste
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import ImageBatch, Proposals
 from detectron2_patch.settings.halves import BACKBONE, HEADS, WHOLE
 from detectron2_patch.training.trainer import one_value_told
@@ -44,6 +49,10 @@ class TorchvisionEngine(Engine):
         self.part = part
         stand_in = Received(FPN.size_divisibility) if part == HEADS else None
         self.model = FasterRCNN(cfg, stand_in, part != BACKBONE).to(device).eval()
+        if cfg.MODEL.MASK_ON:
+            self.tasks = (SEGM,)
+            if part != BACKBONE:
+                self.shape_heads = (Masks(self.model.roi_heads.mask_head),)
 
     def load_weights(self, path: Path) -> None:
         load_weights(self.model, path, part=self.part)
@@ -73,13 +82,15 @@ class TorchvisionEngine(Engine):
 
     @one_value_told()
     @torch.inference_mode()
-    def detect(self, image: NetworkInput) -> dict[str, np.ndarray]:
+    def detect(self, image: NetworkInput) -> dict[str, Any]:
         (detections,) = self.model([image.tensor])
         _, height, width = image.tensor.shape
-        detections = to_image(detections, (height, width), image.image_size)
-        return {
-            name: getattr(detections, name).cpu().numpy() for name in ("boxes", "scores", "classes")
-        }
+        found = to_image(detections, (height, width), image.image_size)
+        names = ("boxes", "scores", "classes")
+        shapes = {}
+        if found.masks is not None:
+            shapes[SHAPES[SEGM]] = _pasted(found.masks, found.boxes, image.image_size)
+        return {name: getattr(found, name).cpu().numpy() for name in names} | shapes
 
     def batch(self, inputs: Sequence[NetworkInput]) -> ImageBatch:
         return self.model.preprocess([one.tensor for one in inputs])
@@ -98,5 +109,34 @@ class TorchvisionEngine(Engine):
         self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
     ) -> tuple[Tensor, Tensor]:
         heads = self.model.roi_heads
-        pooled = torch.cat([heads.pool_level(*group) for group in groups])
+        pooled = heads.pooler.groups(groups)
         return heads.predict_pooled(pooled, torch.cat([rois[:, 1:] for _, _, rois in groups]))
+
+
+class Masks(ShapeHead):
+    """The mask head of the built-in detector."""
+
+    task, levels = SEGM, POOLED_LEVELS
+
+    def __init__(self, head: MaskHead) -> None:
+        self.head = head
+
+    def level(self, boxes: Tensor) -> Tensor:
+        return pooled_level(boxes)
+
+    @torch.inference_mode()
+    def shapes(
+        self,
+        groups: Sequence[tuple[str, Tensor, Tensor]],
+        classes: Tensor,
+        network_size: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> list[dict[str, Any]]:
+        boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
+        masks = self.head(self.head.pooler.groups(groups), classes)
+        return _pasted(masks, box.to_image(boxes, network_size, image_size), image_size)
+
+
+def _pasted(masks: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Run-length codes of ``masks`` ``(R, M, M)`` over their boxes ``(R, 4)``, in image pixels."""
+    return run_lengths(one.cpu().numpy() for one in paste(masks, boxes, image_size))

@@ -205,6 +205,13 @@ class ShapeEvaluator:
             )
 
 
+def run_lengths(masks: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+    """COCO's run-length code of masks ``(height, width)``, bool or uint8."""
+    from pycocotools import mask as run_length
+
+    return [run_length.encode(np.asfortranarray(mask.view(np.uint8))) for mask in masks]
+
+
 def similarity(
     found: np.ndarray, objects: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
 ) -> np.ndarray:

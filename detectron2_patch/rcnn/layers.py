@@ -64,7 +64,7 @@ class Conv(nn.Conv2d):
         return x if self.norm is None else self.norm(x)
 
 
-def init_msra(conv: nn.Conv2d) -> None:
+def init_msra(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
     """He et al. 2015, fan out: the backbone's convolutions."""
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from detectron2_patch.rcnn.structures import Detections, ImageBatch, Targets
 
 
 class FasterRCNN(nn.Module):
-    """Faster R-CNN with FPN, its parts named as in detectron2's ``GeneralizedRCNN``.
+    """Faster or Mask R-CNN with FPN, its parts named as in detectron2's ``GeneralizedRCNN``.
 
     Args:
         cfg: the whole configuration; see ``config.support`` for the keys that are honoured.
@@ -69,5 +70,5 @@ def to_image(
     Sizes are ``(height, width)``.
     """
     boxes = box.to_image(detections.boxes, network_size, image_size)
-    scaled = Detections(boxes, detections.scores, detections.classes)
+    scaled = replace(detections, boxes=boxes)
     return scaled[box.larger_than(boxes, 0)]

@@ -1,4 +1,5 @@
-"""The box head: RoIAlign from one level a box, two layers, class scores and box deltas."""
+"""The box head: RoIAlign from one level a box, two layers, class scores and box deltas. Behind it,
+where there is one, the mask head."""
 
 from __future__ import annotations
 
@@ -7,36 +8,33 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from detectron2_patch.rcnn import boxes as box
-from detectron2_patch.rcnn.fpn import STRIDES
 from detectron2_patch.rcnn.layers import init_normal, init_xavier
+from detectron2_patch.rcnn.mask_head import MaskHead
 from detectron2_patch.rcnn.matching import match, sample
+from detectron2_patch.rcnn.pooler import Pooler
 from detectron2_patch.rcnn.rpn import smooth_l1
 from detectron2_patch.rcnn.structures import Detections, ImageBatch, Proposals, Targets
 
-POOLED_LEVELS = ("p2", "p3", "p4", "p5")
-
-
-def pooled_level(boxes: Tensor) -> Tensor:
-    """Index into P2 … P5 of the map a box ``(R, 4)`` is pooled from (FPN, equation 1)."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    level = torch.floor(4 + torch.log2(torch.sqrt(area) / 224 + 1e-8))
-    return level.clamp(2, 5).to(torch.int64) - 2
-
 
 def candidates(
-    scores: Tensor, boxes: Tensor, threshold: float, image_size: tuple[int, int]
+    scores: Tensor,
+    boxes: Tensor,
+    threshold: float,
+    image_size: tuple[int, int],
+    smallest: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What passes the score threshold: row, class, box clipped to the image, and score.
 
     ``scores`` ``(R, K + 1)`` have the background last, ``boxes`` are ``(R, 4 K)`` or ``(R, 4)``;
-    rows that aren't finite pass nothing.
+    rows that aren't finite pass nothing, and no box of which a side is below ``smallest``.
     """
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
     boxes = box.clip(boxes.view(len(boxes), boxes.shape[1] // 4, 4), image_size)
     passes = (scores[:, :-1] > threshold) & finite[:, None]
+    if smallest > 0:
+        passes &= (boxes[..., 2:] - boxes[..., :2] >= smallest).all(dim=2)
     row, classes = torch.nonzero(passes, as_tuple=True)
     return row, classes, boxes[row, classes if boxes.shape[1] > 1 else 0], scores[row, classes]
 
@@ -74,7 +72,7 @@ class BoxPredictor(nn.Module):
 
 
 class ROIHeads(nn.Module):
-    """Classify and refine proposals.
+    """Classify and refine proposals, and mask what is detected.
 
     Args:
         cfg: the configuration's ``MODEL`` node.
@@ -85,11 +83,19 @@ class ROIHeads(nn.Module):
         super().__init__()
         self.cfg, self.head_cfg, self.detections = cfg.ROI_HEADS, cfg.ROI_BOX_HEAD, detections
         head = self.head_cfg
+        self.pooler = Pooler(head)
         inputs = cfg.FPN.OUT_CHANNELS * head.POOLER_RESOLUTION**2
         self.box_head = BoxHead(inputs, head.FC_DIM, head.NUM_FC)
         self.box_predictor = BoxPredictor(
             head.FC_DIM, self.cfg.NUM_CLASSES, head.CLS_AGNOSTIC_BBOX_REG
         )
+        if cfg.MASK_ON:
+            self.mask_head = MaskHead(cfg)
+
+    @property
+    def mask_on(self) -> bool:
+        """Whether detections have masks."""
+        return hasattr(self, "mask_head")
 
     def forward(
         self,
@@ -103,41 +109,26 @@ class ROIHeads(nn.Module):
             assert targets is not None
             return [], self.losses(features, proposals, targets)
         outputs = self.predict(features, [p.boxes for p in proposals])
-        return [
+        detections = [
             self.select(scores, boxes, size)
             for (scores, boxes), size in zip(outputs, images.image_sizes)
-        ], {}
+        ]
+        if self.mask_on:
+            self.add_masks(features, detections)
+        return detections, {}
 
-    def pool(self, features: dict[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """RoIAlign of each image's boxes, each from its own level: ``(R, C, S, S)``."""
-        numbers = [torch.full_like(b[:, :1], n) for n, b in enumerate(boxes)]
-        rois = torch.cat([torch.cat(numbers), torch.cat(list(boxes))], dim=1)
-        levels = pooled_level(rois[:, 1:])
-        size = self.head_cfg.POOLER_RESOLUTION
-        pooled = features["p2"].new_zeros(len(rois), features["p2"].shape[1], size, size)
-        for index, level in enumerate(POOLED_LEVELS):
-            members = torch.nonzero(levels == index).flatten()
-            part = self.pool_level(level, features[level], rois[members])
-            pooled = pooled.index_put((members,), part)
-        return pooled
-
-    def pool_level(self, level: str, feature: Tensor, rois: Tensor) -> Tensor:
-        """RoIAlign of boxes ``(R, 5)``, the image's number in front, from one map ``(N, C, H, W)``:
-        ``(R, C, S, S)``."""
-        return roi_align(
-            feature,
-            rois,
-            output_size=self.head_cfg.POOLER_RESOLUTION,
-            spatial_scale=1 / STRIDES[level],
-            sampling_ratio=self.head_cfg.POOLER_SAMPLING_RATIO,
-            aligned=self.head_cfg.POOLER_TYPE == "ROIAlignV2",
-        )
+    def add_masks(self, features: dict[str, Tensor], detections: Sequence[Detections]) -> None:
+        """Give the detections of each image their ``masks``."""
+        pooled = self.mask_head.pooler(features, [one.boxes for one in detections])
+        masks = self.mask_head(pooled, torch.cat([one.classes for one in detections]))
+        for one, mine in zip(detections, masks.split([len(one) for one in detections])):
+            one.masks = mine
 
     def predict(
         self, features: dict[str, Tensor], boxes: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
         """Class probabilities ``(R, K + 1)`` and boxes ``(R, 4 K)`` or ``(R, 4)`` per image."""
-        scores, refined = self.predict_pooled(self.pool(features, boxes), torch.cat(list(boxes)))
+        scores, refined = self.predict_pooled(self.pooler(features, boxes), torch.cat(list(boxes)))
         counts = [len(b) for b in boxes]
         return list(zip(scores.split(counts), refined.split(counts)))
 
@@ -189,7 +180,7 @@ class ROIHeads(nn.Module):
         head = self.head_cfg
         samples = self.sample_proposals(proposals, targets)
         boxes, classes, truth = (torch.cat(parts) for parts in zip(*samples))
-        pooled = self.pool(features, [part[0] for part in samples])
+        pooled = self.pooler(features, [part[0] for part in samples])
         logits, deltas = self.box_predictor(self.box_head(pooled))
         objects = torch.nonzero(classes < self.cfg.NUM_CLASSES).flatten()
         deltas = deltas.view(len(deltas), deltas.shape[1] // 4, 4)

@@ -55,14 +55,19 @@ class Targets:
 
 @dataclass
 class Detections:
-    """Detections of one image, by falling score: ``(R, 4)``, ``(R,)``, ``(R,)``."""
+    """Detections of one image, by falling score: ``(R, 4)``, ``(R,)``, ``(R,)``.
+
+    ``masks`` ``(R, M, M)``, where there are some: how probably each place of a box is the object's.
+    """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index) -> Detections:
-        return Detections(self.boxes[index], self.scores[index], self.classes[index])
+        masks = None if self.masks is None else self.masks[index]
+        return Detections(self.boxes[index], self.scores[index], self.classes[index], masks)

@@ -29,7 +29,7 @@ from torch import Tensor
 from detectron2_patch.codec.fitted import Fitted, check_fitted
 from detectron2_patch.codec.transmission import Channel, sent_elements
 from detectron2_patch.errors import InputError
-from detectron2_patch.rcnn.boxes import clip, to_image
+from detectron2_patch.rcnn.boxes import clip
 from detectron2_patch.rcnn.roi_heads import candidates
 from detectron2_patch.settings.codecs import Codec, ImageCodec
 from detectron2_patch.settings.setting import RPN
@@ -307,7 +307,11 @@ class OnePass:
             with self.timed("suppress"):
                 probabilities, refined = outputs
                 found = candidates(
-                    probabilities, refined, self.engine.score_threshold, network_size
+                    probabilities,
+                    refined,
+                    self.engine.score_threshold,
+                    network_size,
+                    self.engine.smallest,
                 )
                 for into, values in zip(columns, found):
                     into.append(values.cpu().numpy())
@@ -432,7 +436,7 @@ class OnePass:
     def _select(self, given: _Candidates, network_size, image_size) -> tuple[Detected, np.ndarray]:
         """Suppress within each class, cut, and take the boxes to the image's pixels; and the boxes
         as they were."""
-        tie = given.order * self.engine.num_classes + given.classes
+        tie = given.order * self.engine.kinds + given.classes
         order = np.lexsort((tie, -given.scores))
         classes, boxes, scores = given.classes[order], given.boxes[order], given.scores[order]
         members = given.members(order)
@@ -440,9 +444,10 @@ class OnePass:
             of_kind = np.flatnonzero(classes == kind)
             members[of_kind] = suppress(boxes[of_kind], members[of_kind], self.engine.nms_threshold)
         members = keep_best(members, len(self.plan.settings), self.engine.detections_per_image)
-        placed = to_image(torch.from_numpy(boxes), network_size, image_size).numpy()
+        placed = self.engine.place(torch.from_numpy(boxes), network_size, image_size).numpy()
+        classes = self.engine.contiguous(classes)
         solid = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
-        found = members.any(axis=1) & solid
+        found = members.any(axis=1) & (solid | self.engine.keeps_empty) & (classes >= 0)
         detected = Detected(
             placed[found], scores[found], classes[found].astype(np.int16), members[found]
         )

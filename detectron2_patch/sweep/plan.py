@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.settings.treatments import CLEAN, Treatment
 

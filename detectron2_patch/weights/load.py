@@ -21,6 +21,7 @@ DERIVED = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")  # the co
 STATISTICS = {".running_mean": torch.zeros_like, ".running_var": torch.ones_like}
 CLASS_SCORES = "roi_heads.box_predictor.cls_score.bias"
 BACKBONE = "backbone.bottom_up."
+_OF_TORCHVISION = "backbone.body.conv1.weight"
 
 
 def load_weights(
@@ -113,10 +114,10 @@ def _describe(lacking: list[str], given: dict[str, Tensor], wanted: dict[str, Te
 
 def hint(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
     """What to do about the commonest misfits."""
-    if "backbone.body.conv1.weight" in given:
+    if _OF_TORCHVISION in given and _OF_TORCHVISION not in wanted:
         return (
-            "; the file is torchvision's own detector, with other names and a background class "
-            "that comes first: give a checkpoint of detectron2, or train one with --train"
+            "; the file is torchvision's own detector: add its --config-file, such as "
+            "configs/torchvision/fasterrcnn_resnet50_fpn.yaml"
         )
     if prefixes := _prefixes(given, wanted):
         named = " or ".join(map(repr, prefixes[:FEW]))

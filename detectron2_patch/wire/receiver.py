@@ -38,7 +38,7 @@ class MapReceiver:
         self.engine, self.fitted = engine, fitted
         self.treatments, self.levels = setting.by_level(), setting.levels
         self.whole = whole_codec(self.treatments)
-        self.traffic = Traffic()
+        self.traffic = Traffic.of(setting.levels)
         self._padded: dict[Size, Size] = {}
 
     @torch.inference_mode()
@@ -87,7 +87,7 @@ class ImageReceiver:
     """
 
     def __init__(self, engine: Engine, codec: ImageCodec) -> None:
-        self.engine, self.codec, self.traffic = engine, codec, Traffic()
+        self.engine, self.codec, self.traffic = engine, codec, Traffic.of(engine.levels)
 
     def decode(self, entry: Entry, data: bytes) -> NetworkInput:
         """The image as the network sees it."""
@@ -101,10 +101,11 @@ class ImageReceiver:
 
     def detect(self, entry: Entry, data: bytes, image: NetworkInput) -> dict[str, Any]:
         """The detections, as ``Engine.detect`` gives them."""
-        with patch_pyramid(self.engine, Setting()) as patch:
+        with patch_pyramid(self.engine, Setting.of({}, levels=self.engine.levels)) as patch:
             found = self.engine.detect(image)
         clean = patch.traffic  # of the maps that the receiver makes, sizes alone are told
-        self.traffic.merge(Traffic(clean.images, clean.full, nbytes={IMAGE: len(data)}))
+        self.traffic.merge(Traffic.of(self.engine.levels, clean.images, clean.full))
+        self.traffic.add_bytes({IMAGE: len(data)})
         return found
 
 

@@ -147,7 +147,6 @@ def test_bad_overrides_are_refused():
 
 REFUSED_ALWAYS = {
     "MODEL.META_ARCHITECTURE": "RetinaNet",
-    "MODEL.MASK_ON": True,
     "MODEL.KEYPOINT_ON": True,
     "MODEL.LOAD_PROPOSALS": True,
     "MODEL.BACKBONE.NAME": "build_resnet_backbone",
@@ -170,6 +169,7 @@ REFUSED_ALWAYS = {
     "FLOAT32_PRECISION": "high",
 }
 REFUSED_IN_TRAINING = {
+    "MODEL.MASK_ON": True,
     "INPUT.CROP.ENABLED": True,
     "SOLVER.LR_SCHEDULER_NAME": "WarmupPolyLR",
     "DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler",
@@ -178,6 +178,16 @@ REFUSED_IN_TRAINING = {
     "TEST.PRECISE_BN.ENABLED": True,
     "SOLVER.MAX_ITER": 0,
 }
+
+
+@pytest.mark.parametrize(
+    "key, value", [("NAME", "Mine"), ("NORM", "LN"), ("CONV_DIM", 0), ("POOLER_TYPE", "ROIPool")]
+)
+def test_keys_of_the_mask_head_matter_where_there_is_one(key, value):
+    opts = [f"MODEL.ROI_MASK_HEAD.{key}", str(value)]
+    check_supported(load_cfg(R50, opts), training=False)
+    masks = load_cfg(R50, [*opts, "MODEL.MASK_ON", "True"])
+    refused(lambda: check_supported(masks, training=False), f"ROI_MASK_HEAD.{key}")
 
 
 @pytest.mark.parametrize("key", REFUSED_ALWAYS)

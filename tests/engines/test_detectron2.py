@@ -9,7 +9,7 @@ from detectron2_patch.engines.torchvision import TorchvisionEngine
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.rcnn.boxes import to_image
-from detectron2_patch.rcnn.roi_heads import pooled_level
+from detectron2_patch.rcnn.pooler import pooled_level
 from detectron2_patch.settings.levels import LEVELS
 
 

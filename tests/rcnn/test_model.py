@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from detectron2_patch.rcnn.model import FasterRCNN, to_image
-from detectron2_patch.rcnn.roi_heads import pooled_level
+from detectron2_patch.rcnn.pooler import pooled_level
 from detectron2_patch.rcnn.structures import Detections, ImageBatch, Targets
 from detectron2_patch.settings.levels import LEVELS
 

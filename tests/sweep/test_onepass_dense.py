@@ -1,21 +1,19 @@
 """One pass of RetinaNet and FCOS beside one by one, bit for bit, on real detectron2."""
 
-import numpy as np
 import pytest
 import torch
+from one_by_one import PICTURES, check_equal, random_settings
 from random_models import RETINA_BACKBONE, TINY, liven, random_model
 
 from detectron2_patch.engines.base import Engine
 from detectron2_patch.errors import InputError
-from detectron2_patch.patch import patch_pyramid, patch_rpn
+from detectron2_patch.patch import patch_rpn
 from detectron2_patch.pipeline import evaluate
 from detectron2_patch.results.file import load_results
-from detectron2_patch.settings.grids import Base, grid, with_scopes
 from detectron2_patch.settings.setting import Setting
 from detectron2_patch.sweep.onepass import OnePass
 from detectron2_patch.sweep.plan import make_plan
 from detectron2_patch.sweep.run import run
-from detectron2_patch.sweep.suppress import unpack
 
 pytest.importorskip("detectron2", reason="needs real detectron2, which is not installed here")
 
@@ -58,22 +56,8 @@ def engine(request):
 def test_random_settings(engine, scenes):
     assert engine.levels == LEVELS
     assert engine.factorises() is None and engine.doubt() is None
-    full = grid({level: (1.0, 2.0, 4.0) for level in LEVELS}, Base(levels=LEVELS))
-    chosen = np.random.default_rng(0).choice(len(full), 16, replace=False)
-    settings = with_scopes([full[i] for i in chosen], ["pyramid"], levels=LEVELS)
-    one_pass = OnePass(engine, make_plan(settings, engine.head_levels))
-    compared = 0
-    for image in scenes.images[:2]:
-        one = engine.read(scenes.image_path(image))
-        (found,), _ = one_pass([one])
-        flags = unpack(found.members, len(settings))
-        for number, setting in enumerate(settings):
-            with patch_pyramid(engine.model, setting):
-                wanted = engine.detect(one)
-            for key in ("boxes", "scores", "classes"):
-                assert np.array_equal(getattr(found, key)[flags[:, number]], wanted[key])
-            compared += len(wanted["scores"])
-    assert compared > 100
+    settings = random_settings(LEVELS, ["pyramid"])
+    assert check_equal(engine, scenes, settings) > 50 * PICTURES
 
 
 def test_a_sweep_writes_what_evaluations_write(engine, scenes, make_sweep):

@@ -26,7 +26,9 @@ def test_from_train_net_to_report(load, tiny, kind, capsys):
     else:
         opts, levels = RETINANET, ("p3", "p4", "p5", "p6", "p7")
     opts = [*TINY, *map(str, opts), *FEW]
-    torch.save({"model": random_model(opts).model.state_dict()}, tiny / "other.pth")
+    engine = random_model(opts)
+    torch.save({"model": engine.model.state_dict()}, tiny / "other.pth")
+    annotate(tiny, engine)
 
     def flags(folder="results"):
         model = ["--engine", "detectron2", "--config-file", "configs/demo.yaml", "--device", "cpu"]
@@ -50,7 +52,38 @@ def test_from_train_net_to_report(load, tiny, kind, capsys):
     call("sweep", "--cr-list", write_list(tiny, levels), "--scope", "pyramid", *flags("grid"))
     call("report", tiny / "grid", tiny / "keys.json", "-o", tiny / "report")
     assert list((tiny / "report").glob("*.html"))
+    capsys.readouterr()
+    call("search", tiny / "grid", "--max-drop", "99")
+    assert "in fp32" in capsys.readouterr().out
+    if kind == "P2-P5":
+        send_and_receive(call, flags, tiny)
     assert "P2 to P6" not in capsys.readouterr().out
+
+
+def annotate(tiny, engine):
+    """Objects where the detector finds some, so that it has an AP to lose."""
+    document = json.loads((tiny / "boxes.json").read_text())
+    document["annotations"] = []
+    for image in document["images"]:
+        found = engine.detect(engine.read(tiny / "images" / image["file_name"]))
+        for (x0, y0, x1, y1), kind in zip(found["boxes"][:3].tolist(), found["classes"]):
+            one = {"image_id": image["id"], "category_id": (7, 9)[kind], "iscrowd": 0}
+            one |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+            document["annotations"].append({**one, "id": len(document["annotations"]) + 1})
+    (tiny / "boxes.json").write_text(json.dumps(document))
+
+
+def send_and_receive(call, flags, tiny):
+    """What train_net finds, from the bitstreams alone."""
+    call("train_net", "--bits", "5", "--scope", "pyramid", *flags("whole"))
+    call("send", tiny / "sent", "--bits", "5", *flags(None))
+    words = flags("halves")
+    start = words.index("--test-data")
+    words[start : start + 3] = ["--annotations", str(tiny / "boxes.json")]
+    call("receive", tiny / "sent", *words)
+    (whole,), (halves,) = load_results(tiny / "whole"), load_results(tiny / "halves")
+    for key in ("setting", "results", "payload"):
+        assert whole[key] == halves[key], key
 
 
 def write_list(tiny, levels):

@@ -206,7 +206,7 @@ def test_bad_weights_are_refused(train_net, command, tiny, capsys, content):
     "opts, named",
     [
         (["MODEL.RPN.NMS_TRESH", "0.5"], "NMS_TRESH"),
-        (["MODEL.MASK_ON", "True"], "MASK_ON"),
+        (["MODEL.KEYPOINT_ON", "True"], "KEYPOINT_ON"),
         (["MODEL.RESNETS.DEPTH", "fifty"], "DEPTH"),
         (["MODEL.RESNETS.DEPTH"], "DEPTH"),
         (["TEST.AUG.ENABLED", "True"], "TEST.AUG"),

@@ -154,13 +154,13 @@ def children(parent):
 
 @pytest.mark.parametrize("what", ["image", "config"])
 def test_a_mistake_in_several_processes_is_one_line(tiny, command, what):
-    opts = ["MODEL.MASK_ON", "True"] if what == "config" else []
+    opts = ["MODEL.KEYPOINT_ON", "True"] if what == "config" else []
     if what == "image":
         (tiny / "images" / "3.png").write_bytes(b"not an image")  # in the share of rank 1
     status, out, err = finish(start(command("--num-gpus", "2", opts=opts)))
     assert status == 2 and not out
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert ("3.png" if what == "image" else "MASK_ON") in line
+    assert ("3.png" if what == "image" else "KEYPOINT_ON") in line
     assert "Traceback" not in err and not (tiny / "results").exists()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from detectron2_patch.rcnn.fpn import STRIDES
-from detectron2_patch.rcnn.roi_heads import POOLED_LEVELS, pooled_level
+from detectron2_patch.rcnn.pooler import POOLED_LEVELS, pooled_level
 from detectron2_patch.rcnn.structures import Proposals
 from detectron2_patch.settings.levels import LEVELS
 

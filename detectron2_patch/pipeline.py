@@ -115,7 +115,7 @@ def detect_dataset(
     return [{"image_id": image["id"], **one} for image, one in zip(images, found)]
 
 
-def _at_a_time(engine: Engine, patch: Patch) -> int:
+def images_at_a_time(engine: Engine, patch: Patch) -> int:
     """How many images are worked on: one is coded, which takes one core, beside another's
     convolutions."""
     on_cores = engine.threaded and str(engine.model.device) == "cpu" and usable_cores() > 1
@@ -172,7 +172,7 @@ def evaluate(
     recoder = None if setting.image is None else Recoder(setting.image)
     of_maps = Setting.of({}, setting.scope, levels=engine.levels) if recoder else setting
     with patch_pyramid(engine, of_maps, fitted=fitted) as patch:
-        mine = detect_dataset(engine, dataset, workers, recoder, _at_a_time(engine, patch))
+        mine = detect_dataset(engine, dataset, workers, recoder, images_at_a_time(engine, patch))
     counted = patch.traffic
     if recoder is not None:  # the maps are made by the receiver
         counted = Traffic.of(engine.levels, counted.images, counted.full)

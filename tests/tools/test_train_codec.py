@@ -15,6 +15,8 @@ RECIPE = {
     "widths": [4, 4, 4],
     "depth": 1,
     "groups": [1, 2],
+    "stride": 16,
+    "finest": "p2",
     "context_width": 4,
     "lambdas": [1.0, 2.0],
     "noisy_lambda": 1.0,
@@ -150,6 +152,8 @@ def test_mistakes_in_the_recipe(train, arguments, capsys):
     assert "iterations is 0" in refused(train, arguments, capsys, iterations=0)
     assert "colour is unknown" in refused(train, arguments, capsys, colour=1)
     assert "widths has 2 numbers" in refused(train, arguments, capsys, widths=[1, 2])
+    assert "stride is 4; give 8 or 16 or 32" in refused(train, arguments, capsys, stride=4)
+    assert "finest is 'p4'; give p2 or p3" in refused(train, arguments, capsys, finest="p4")
     assert "crop is 100" in refused(train, arguments, capsys, crop=100)
     assert "groups is []" in refused(train, arguments, capsys, groups=[])
     assert "ema is 1.0" in refused(train, arguments, capsys, ema=1.0)

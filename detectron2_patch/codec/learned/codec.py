@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import backbone_digest
 from detectron2_patch.codec.learned.file import CodecFile, read_codec
-from detectron2_patch.codec.learned.network import CODED
+from detectron2_patch.codec.learned.network import AT_STRIDE, CODED
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, Size
 
@@ -136,7 +136,7 @@ class LearnedCodec(PyramidCodec):
         file = self._opened()
         _check_sizes(sizes)
         try:
-            latent = file.coder.decode(data, sizes["p4"])
+            latent = file.coder.decode(data, sizes[AT_STRIDE[file.model.decoder.stride]])
         except ValueError as error:
             raise InputError(f"the bytes of a learned codec are damaged: {error}") from error
         model = _on(file, torch.device(device))

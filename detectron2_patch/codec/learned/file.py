@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from detectron2_patch.codec.provenance import Provenance
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
 
-KIND = "detectron2_patch learned codec 1"
+KIND = "detectron2_patch learned codec 2"
 _HELP = "tools/train_codec.py makes one"
 _TRANSFORMS = ("encoder.", "decoder.", "mean_", "spread_")
-_FIELDS = {"weights", "config", "images", "channels", "recipe", "lambda", "dead_zone"}
+_FIELDS = {"weights", "config", "channels", "recipe", "lambda", "dead_zone"}
 
 
 @dataclass
@@ -78,9 +78,11 @@ def write_codec(
     }
     integers = quantise(model.entropy_model)
     tensors |= {f"entropy_model.{name}": value for name, value in integers.items()}
-    tensors["tables"] = torch.from_numpy(tables.astype(np.int32))
+    # counts of 16 bits; torch knows none without a sign in all its versions
+    tensors["tables"] = torch.from_numpy(tables.astype(np.uint16).view(np.int16))
+    tensors["images"] = _keys_to_bytes(meta["images"])
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    whole = {**meta, "kind": KIND}
+    whole = {name: value for name, value in meta.items() if name != "images"} | {"kind": KIND}
     text = json.dumps({**whole, "content": _content(whole, tensors)}, sort_keys=True)
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={"codec": text}))
@@ -100,6 +102,7 @@ def read_codec(path: str | os.PathLike, flag: str = "--codec") -> CodecFile:
             raise ValueError("it has another form")
         if meta.pop("content") != _content(meta, tensors):
             raise ValueError("a byte is another")
+        meta["images"] = [bytes(key).hex() for key in tensors["images"].numpy()]
         recipe = make_recipe(meta["recipe"], f"{flag} {path}")
         model = _read_model(tensors, meta["channels"], recipe)
         integers = _read_integers(tensors, recipe)
@@ -120,6 +123,12 @@ def read_codec(path: str | os.PathLike, flag: str = "--codec") -> CodecFile:
         raise InputError(f"{flag} {path}: {reason}; {_HELP}") from error
     sha256 = hashlib.sha256(data).hexdigest()
     return CodecFile(meta, model, coder, sha256, len(data), flag)
+
+
+def _keys_to_bytes(keys: Sequence[str]) -> Tensor:
+    """Images' keys, 8 bytes each: thousands of them as text are a part of a file that one sees."""
+    rows = [list(bytes.fromhex(key)) for key in keys]
+    return torch.tensor(rows, dtype=torch.uint8).reshape(len(rows), -1)
 
 
 def _content(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -160,7 +169,7 @@ def _read_integers(tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, T
 
 
 def _read_tables(tensors: Mapping[str, Tensor]) -> np.ndarray:
-    tables = tensors["tables"].numpy().astype(np.int64)
+    tables = tensors["tables"].numpy().view(np.uint16).astype(np.int64)
     if tables.shape != (ROWS, SYMBOLS) or (tables < 1).any() or (tables.sum(1) != 2**16).any():
         raise ValueError("tables of another form")
     return tables

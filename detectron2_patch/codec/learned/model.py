@@ -17,13 +17,14 @@ class PyramidModel(nn.Module):
 
     Args:
         channels: of a level of the detector.
-        recipe: widths, depth and groups.
+        recipe: widths, depth, groups, stride and finest level.
     """
 
     def __init__(self, channels: int, recipe: Recipe) -> None:
         super().__init__()
-        sizes = (channels, recipe.widths, recipe.latent, recipe.depth)
-        self.encoder, self.decoder = PyramidEncoder(*sizes), PyramidDecoder(*sizes)
+        sizes = (channels, recipe.widths, recipe.latent, recipe.depth, recipe.stride)
+        self.encoder = PyramidEncoder(*sizes, recipe.finest)
+        self.decoder = PyramidDecoder(*sizes)
         self.entropy_model = EntropyModel(recipe.groups, recipe.context_width)
         for level in CODED:
             self.register_buffer(f"mean_{level}", torch.zeros(channels, 1, 1))

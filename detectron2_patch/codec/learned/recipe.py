@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from detectron2_patch.codec.learned.network import AT_STRIDE
 from detectron2_patch.errors import InputError
 
 
@@ -19,6 +21,8 @@ class Recipe:
         widths: channels of the transforms at strides 4, 8 and 16.
         depth: residual blocks at stride 16, in the encoder and in the decoder.
         groups: channels of the latent's groups, in coding order.
+        stride: of the latent: 8, 16 or 32.
+        finest: the finest level that the encoder reads: p2 or p3.
         context_width: channels inside the entropy model's networks.
         lambdas: weights of the distances against bits per pixel of the network's image; one codec
             each, trained from the one before.
@@ -43,6 +47,8 @@ class Recipe:
     widths: tuple[int, int, int]
     depth: int
     groups: tuple[int, ...]
+    stride: int
+    finest: str
     context_width: int
     lambdas: tuple[float, ...]
     noisy_lambda: float
@@ -77,6 +83,8 @@ class Recipe:
         """Under JSON's types."""
         return asdict(self)
 
+
+FINEST = ("p2", "p3")
 
 # The least value of each number, where 0 or less makes no sense.
 _LEAST = {
@@ -124,6 +132,8 @@ def make_recipe(data: Any, source: str) -> Recipe:
     recipe = Recipe(**values)
     if len(recipe.widths) != 3:
         raise InputError(f"{source}: widths has {len(recipe.widths)} numbers; give 3")
+    if recipe.stride not in AT_STRIDE:
+        raise InputError(f"{source}: stride is {recipe.stride}; give {_any(AT_STRIDE)}")
     if recipe.crop % 64:
         raise InputError(f"{source}: crop is {recipe.crop}; give a multiple of 64")
     if recipe.ema >= 1:
@@ -131,8 +141,16 @@ def make_recipe(data: Any, source: str) -> Recipe:
     return recipe
 
 
+def _any(choices: Iterable[object]) -> str:
+    return " or ".join(map(str, choices))
+
+
 def _value(name: str, value: Any, kind: str, source: str) -> Any:
     """A value of the YAML as the field has it."""
+    if name == "finest":
+        if value not in FINEST:
+            raise InputError(f"{source}: finest is {value!r}; give {_any(FINEST)}")
+        return value
     if kind == "bool":
         if not isinstance(value, bool):
             raise InputError(f"{source}: {name} is {value!r}; give true or false")

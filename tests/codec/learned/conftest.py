@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ RECIPE = Recipe(
     widths=(4, 6, 8),
     depth=1,
     groups=(1, 2, 3),
+    stride=16,
+    finest="p2",
     context_width=4,
     lambdas=(1.0, 3.0),
     noisy_lambda=1.0,
@@ -43,15 +46,19 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture
-def model():
+def make_model(recipe=RECIPE):
     """A model whose entropy model says something of each value, as a trained one does."""
     torch.manual_seed(0)
-    made = PyramidModel(CHANNELS, RECIPE)
+    made = PyramidModel(CHANNELS, recipe)
     for context in made.entropy_model.contexts:
         torch.nn.init.normal_(context.give.weight, std=0.3)
         torch.nn.init.normal_(context.give.bias, std=0.3)
     return made.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def model():
+    return make_model()
 
 
 @pytest.fixture
@@ -64,22 +71,33 @@ def maps():
 
 
 @pytest.fixture
-def codec_path(model, maps, tmp_path):
-    counts = Counts()
-    integers = IntegerModel(RECIPE.groups, quantise(model.entropy_model))
-    latent = model.encoder(model.normalise({n: one[None] for n, one in maps.items()}))[0]
-    counts.add(integers, 4 * latent)
-    meta = {
-        "weights": "w" * 64,
-        "config": "c" * 64,
-        "images": ["i" * 16],
-        "channels": CHANNELS,
-        "recipe": json.loads(json.dumps(RECIPE.to_json())),
-        "lambda": 1.0,
-        "dead_zone": 0.0,
-    }
-    write_codec(tmp_path / "codec.safetensors", model, counts.tables(), meta)
-    return tmp_path / "codec.safetensors"
+def make_codec(maps, tmp_path):
+    """The path of a codec's file; what is given changes the recipe."""
+
+    def make(**changes):
+        recipe = replace(RECIPE, **changes)
+        model, counts = make_model(recipe), Counts()
+        integers = IntegerModel(recipe.groups, quantise(model.entropy_model))
+        latent = model.encoder(model.normalise({n: one[None] for n, one in maps.items()}))[0]
+        counts.add(integers, 4 * latent)
+        meta = {
+            "weights": "w" * 64,
+            "config": "c" * 64,
+            "images": ["1f" * 8],
+            "channels": CHANNELS,
+            "recipe": json.loads(json.dumps(recipe.to_json())),
+            "lambda": 1.0,
+            "dead_zone": 0.0,
+        }
+        write_codec(tmp_path / "codec.safetensors", model, counts.tables(), meta)
+        return tmp_path / "codec.safetensors"
+
+    return make
+
+
+@pytest.fixture
+def codec_path(make_codec):
+    return make_codec()
 
 
 def made_integers(seed=0, groups=(1, 2, 3), width=4):

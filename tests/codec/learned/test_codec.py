@@ -8,6 +8,7 @@ import torch
 
 from detectron2_patch.codec.learned.codec import LearnedCodec
 from detectron2_patch.codec.learned.file import read_codec
+from detectron2_patch.codec.learned.network import AT_STRIDE
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.registry import PYRAMID_CODECS
 from detectron2_patch.settings.setting import Setting
@@ -42,6 +43,19 @@ def test_what_is_received_is_what_the_trained_model_makes(codec, model, maps, si
     for level, one in received.items():
         # half-precision weights move a few values of the latent across a step
         assert (one - wanted[level][0]).abs().mean() < 0.02 * wanted[level].abs().mean()
+
+
+@pytest.mark.parametrize(("stride", "finest"), [(8, "p2"), (32, "p2"), (16, "p3"), (32, "p3")])
+def test_other_strides_and_levels(stride, finest, make_codec, maps, sizes):
+    """The latent has the size of another level, and what isn't read doesn't count."""
+    codec = LearnedCodec.parse(str(make_codec(stride=stride, finest=finest)))
+    data = codec.encode(maps)
+    received = codec.decode(data, sizes)
+    assert {level: tuple(one.shape[1:]) for level, one in received.items()} == sizes
+    (latent,) = codec.file.model.encoder({level: one[None] for level, one in maps.items()})
+    assert tuple(latent.shape[1:]) == sizes[AT_STRIDE[stride]]
+    same = codec.encode({**maps, "p2": maps["p2"] + 1}) == data
+    assert same == (finest == "p3")
 
 
 def test_equal_files_are_equal_settings(codec, codec_path):
@@ -105,7 +119,7 @@ def test_damaged_bytes_are_one_line(codec, maps, sizes):
         lambda data: data[: len(data) // 2],
         lambda data: b"",
         lambda data: data[:8] + b"x" + data[9:],
-        lambda data: data.replace(b"learned codec 1", b"learned codec 9"),
+        lambda data: data.replace(b"learned codec 2", b"learned codec 9"),
         lambda data: data.replace(b"tables", b"stable"),
         lambda data: data[:-100] + b"\0" * 100,
     ],

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 GROUPS = (1, 2, 3)
 GOLDEN = HERE / "golden_latent.bin"
 GOLDEN_DIGEST = "19fd3c6880ee1341f22d08b7a4aacd176788b061b06b256ba8fb01f05d92e674"
-GOLDEN_DEMO_DIGEST = "5afd37696e2dfd01054310d1414c16563b2eee567e8f8ec6db45a609a1158da3"
+GOLDEN_DEMO_DIGEST = "2ed9846034fabaa1cd66abb677a7df476bd32bde3eef306d0a07c0a89077b143"
 
 
 def made_coder():

@@ -421,7 +421,6 @@ train_net --test-data 'C:\val.json' images            => C:\val.json
 train_net --import ""                                 => --import is empty
 train_net --device mps:7                              => 'mps:7'
 train_net --device CPU                                => no such kind of device
-train_net -qx                                         => -q/--quiet takes no word, and got 'x'
 train_net --version=1                                 => --version takes no word
 train_net MODEL.WEIGHTS ""                            => MODEL.WEIGHTS is empty
 train_net MODEL.WEIGHTS fitted.npz                    => give a .pth or .pkl file

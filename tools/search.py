@@ -301,12 +301,15 @@ def report(args: argparse.Namespace, results: list) -> None:
         if args.max_drop is not None
         else f"{args.max_drop_ap:g} points of"
     )
+    from detectron2_patch.settings.levels import span, wire_levels
+
     if found is None:
         print(f"\nnothing within {allowed} {args.metric}")
     else:
         print(
             f"\nsmallest within {allowed} {args.metric}: {found.smaller:.1f} times fewer "
-            f"{args.by} than P2 to P5{' in fp32' if args.by == 'bytes' else ''}, "
+            f"{args.by} than {span(wire_levels(found.setting.levels))}"
+            f"{' in fp32' if args.by == 'bytes' else ''}, "
             f"{rate(found)}{args.metric} {found.metric:.1f} ({-found.drop:+.2f} %)\n  "
             f"--scope pyramid {found.words}{_with_fitted(found)}"
         )

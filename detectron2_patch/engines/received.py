@@ -15,10 +15,18 @@ class Received(nn.Module):
     Args:
         size_divisibility: of the backbone that it stands for.
         padding_constraints: of the same, where detectron2's has some.
+        shapes: what its ``output_shape`` gives, where names don't tell the levels.
+
+    Attributes:
+        names: what the detector calls each level; its own name where none is given.
     """
 
-    def __init__(self, size_divisibility: int, padding_constraints: Any = None) -> None:
+    def __init__(
+        self, size_divisibility: int, padding_constraints: Any = None, shapes: Any = None
+    ) -> None:
         super().__init__()
+        self.names: Mapping[str, str] = {}
+        self._shapes = shapes or {}
         self.size_divisibility = size_divisibility
         self.padding_constraints = padding_constraints or {}
         self._maps: dict[str, Tensor] | None = None
@@ -26,11 +34,15 @@ class Received(nn.Module):
     @contextmanager
     def giving(self, maps: Mapping[str, Tensor]) -> Iterator[None]:
         """Within the block the maps ``(C, H, W)`` are those of the next image."""
-        self._maps = {level: one[None] for level, one in maps.items()}
+        self._maps = {self.names.get(level, level): one[None] for level, one in maps.items()}
         try:
             yield
         finally:
             self._maps = None
+
+    def output_shape(self) -> Any:
+        """Of the backbone that it stands for."""
+        return self._shapes
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The maps, ``(1, C, H, W)`` each."""

@@ -71,9 +71,10 @@ def read_costs(path: str | os.PathLike) -> Costs:
             )
             for row in data["costs"]
         ]
+        conditions = dict(data["conditions"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}); make it again by tools/cost.py") from error
-    return Costs(data["conditions"], rows)
+    return Costs(conditions, rows)
 
 
 SIDES = ("sender", "receiver")

@@ -57,6 +57,8 @@ def test_another_machine_or_number_of_images_needs_another_file(cost, measured, 
         ("{", "it is no JSON"),
         ('{"kind": "other"}', "holds no costs"),
         ('{"kind": "detectron2_patch costs", "costs": [{"setting": {}}]}', "is damaged"),
+        ('{"kind": "detectron2_patch costs", "costs": []}', "is damaged"),
+        ('{"kind": "detectron2_patch costs", "costs": [], "conditions": 5}', "is damaged"),
     ],
 )
 def test_what_is_no_file_of_costs_is_told(tmp_path, content, words):

@@ -119,6 +119,10 @@ def test_mistakes_of_what_a_training_starts_with(train, arguments, tiny, capsys)
     first = str(tiny / "out" / "codec_1.safetensors")
     line = refused(train, arguments, capsys, "--start", first, output="o", depth=2)
     assert "--start is a codec with depth 1 and the recipe has 2" in line
+    line = refused(train, arguments, capsys, "--start", first, output="o", stride=32)
+    assert "--start is a codec with stride 16 and the recipe has 32" in line
+    line = refused(train, arguments, capsys, "--start", first, output="o", finest="p3")
+    assert "--start is a codec with finest p2 and the recipe has p3" in line
     assert "--start" in refused(train, arguments, capsys, "--start", "nowhere", output="o")
     state = torch.load(tiny / "weights.pth")
     state["model"] = {name: value + 0.5 for name, value in state["model"].items()}

@@ -128,7 +128,7 @@ def read_codec(path: str | os.PathLike, flag: str = "--codec") -> CodecFile:
 def _keys_to_bytes(keys: Sequence[str]) -> Tensor:
     """Images' keys, 8 bytes each: thousands of them as text are a part of a file that one sees."""
     rows = [list(bytes.fromhex(key)) for key in keys]
-    return torch.tensor(rows, dtype=torch.uint8).reshape(len(rows), -1)
+    return torch.tensor(rows, dtype=torch.uint8).reshape(len(rows), 8)
 
 
 def _content(meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

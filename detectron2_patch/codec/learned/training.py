@@ -37,7 +37,14 @@ _MAY_DIFFER = (
     "watch_every",
     "dead_zone",
 )
-_FORM = ("widths", "depth", "groups", "context_width")  # what two codecs of one form share
+_FORM = (
+    "widths",
+    "depth",
+    "groups",
+    "stride",
+    "finest",
+    "context_width",
+)  # what two codecs of one form share
 _UNITS_FROM = 100  # images that the maps' means and spreads are taken from
 
 

@@ -88,3 +88,30 @@ def renamed_backbone():
     if name not in BACKBONE_REGISTRY:
         BACKBONE_REGISTRY._do_register(name, Renamed)
     return name
+
+
+def random_fcos(classes=3):
+    """FCOS on RetinaNet's backbone, as a LazyConfig would build it."""
+    from detectron2.data import DatasetMapper
+    from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
+
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.engines.base import Engine
+    from detectron2_patch.engines.detectron2 import Detectron2Engine
+
+    torch.manual_seed(0)
+    opts = [*TINY, *RETINA_BACKBONE, "MODEL.META_ARCHITECTURE", "RetinaNet"]
+    base = Detectron2Engine(load_cfg("configs/demo.yaml", opts), "cpu")
+    backbone = base.model.backbone
+    shapes = [backbone.output_shape()[name] for name in ("p3", "p4", "p5", "p6", "p7")]
+    model = FCOS(
+        backbone=backbone,
+        head=FCOSHead(input_shape=shapes, num_classes=classes, conv_dims=[8]),
+        num_classes=classes,
+        test_score_thresh=0.02,
+        max_detections_per_image=30,
+        pixel_mean=[103.5, 116.3, 123.7],
+        pixel_std=[1.0, 1.0, 1.0],
+    )
+    liven(model)
+    return Engine.from_model(model, DatasetMapper(base.cfg, is_train=False))

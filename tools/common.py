@@ -229,12 +229,8 @@ def check_fitted(treatments, fitted, cfg, weights: Path | str, dataset=None) -> 
         one.check_images(paths)
 
 
-def add_model_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
-    """The flags of every command that runs a detector; see ``add_overrides``, too.
-
-    Args:
-        data: the flag of what is evaluated, ``--data`` where there is no other.
-    """
+def add_detector_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a detector; see ``add_overrides``, too."""
     add = parser.add_argument
     add(
         "--config-file",
@@ -258,14 +254,28 @@ def add_model_flags(parser: argparse.ArgumentParser, data: str = "--test-data") 
         help="a module of yours that registers parts with detectron2; its add_config(cfg), or "
         "add_…_config, adds keys; may be given again",
     )
-    add(
+    add_levels(parser)
+    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
+
+
+def add_levels(parser: argparse.ArgumentParser) -> None:
+    """The flag that names a detector's levels."""
+    parser.add_argument(
         "--levels",
         metavar="LEVELS",
         help="what the levels are that the heads read, in one word with spaces such as 'p2 p3 p4', "
         "where their names don't tell",
     )
-    add("--device", help="cpu, cuda, cuda:1 …; left out: a GPU where there is one")
-    add(
+
+
+def add_model_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
+    """The flags of every command that runs a detector on a dataset; see ``add_overrides``, too.
+
+    Args:
+        data: the flag of what is evaluated, ``--data`` where there is no other.
+    """
+    add_detector_flags(parser)
+    parser.add_argument(
         data,
         dest="test_data",
         nargs=2,
@@ -470,17 +480,23 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     """The configuration, the engine with its model, and the dataset to evaluate, all checked."""
     import torch
 
-    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.engines.choice import build_engine
 
     name, cfg, device = open_config(args, training)
     dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
-    check_class_count(dataset, class_count(cfg))
+    check_classes(dataset, cfg)
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)  # the initial weights of a training
     return cfg, build_engine(name, cfg, device), dataset
+
+
+def check_classes(dataset, cfg) -> None:
+    """Refuse a dataset whose number of classes isn't the configured one."""
+    from detectron2_patch.config.levels import class_count, class_key
+    from detectron2_patch.data.coco import check_class_count
+
+    check_class_count(dataset, class_count(cfg), class_key(cfg))
 
 
 def open_config(args: argparse.Namespace, training: bool = False) -> tuple[str, Any, str]:

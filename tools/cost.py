@@ -129,7 +129,7 @@ def settings_of(results: list[dict], fitted, codecs: str | None) -> list:
         if any(digest not in given for digest in digests if digest is not None):
             raise InputError(f"{setting.label}: give its file: --codec FILE")
         made = tuple(given.get(d, one) for d, one in zip(digests, setting.treatments))
-        setting = Setting(made, fitted=setting.fitted)
+        setting = Setting(made, fitted=setting.fitted, levels=setting.levels)
         if any(one != CLEAN for one in setting.treatments):
             found[setting] = None
     if not found:

@@ -8,7 +8,7 @@ import early  # noqa: F401  isort: skip
 import argparse
 import sys
 
-from common import DEMO_CONFIG, Parser, command
+from common import DEMO_CONFIG, Parser, add_levels, command
 from grammar import add_tables, check_outputs, write_json, write_table
 
 
@@ -21,6 +21,7 @@ def build_parser() -> Parser:
         metavar="FILE",
         help="detectron2 YAML: network size and anchors (the demo's)",
     )
+    add_levels(parser)
     parser.add_argument(
         "--data",
         nargs=2,
@@ -48,7 +49,8 @@ def run(args: argparse.Namespace) -> None:
         [*(args.data or ()), args.config_file],
     )
     cfg = load_cfg(args.config_file)
-    shares = level_shares(cfg, open_dataset(args.data, cfg.DATASETS.TEST, "DATASETS.TEST"))
+    dataset = open_dataset(args.data, cfg.DATASETS.TEST, "DATASETS.TEST")
+    shares = level_shares(cfg, dataset, args.levels and args.levels.split())
     write_json(shares, args.json)
     write_table(
         [

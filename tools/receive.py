@@ -26,6 +26,7 @@ from common import (
     add_model_flags,
     add_overrides,
     add_setting_flags,
+    check_classes,
     check_fitted,
     command,
     describer,
@@ -229,13 +230,12 @@ def evaluate(
 ) -> None:
     """Write the result; print the table."""
     from detectron2_patch.analysis.tables import format_sent, format_table
-    from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.results.file import write_result
     from detectron2_patch.wire.evaluating import evaluate_received, open_annotations
 
     cfg, engine, weights = where
     dataset = open_annotations(args.annotations, [entry for entry, _ in received], header.content)
-    check_class_count(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    check_classes(dataset, cfg)
     if header.dataset not in (None, dataset.digest):
         raise InputError(
             f"the images that were sent are of another dataset than {dataset.json_file}; give the "

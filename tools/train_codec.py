@@ -88,12 +88,7 @@ def run(args: argparse.Namespace) -> None:
     recipe = read_recipe(args.recipe)
     if args.lambdas is not None:
         recipe = dataclasses.replace(recipe, lambdas=parse_lambdas(args.lambdas))
-    if args.engine == "detectron2":
-        raise InputError(
-            "codecs are trained on the built-in engine, which runs the same configuration and "
-            "weights; leave --engine out (the codec then serves both engines)"
-        )
-    args.engine, args.num_gpus = "torchvision", None
+    args.num_gpus = None
     folder = Path(args.output)
     checkpoint = _checkpoint(folder, args.resume)
 
@@ -154,12 +149,13 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     from detectron2_patch.codec.calibration import keys_apart
     from detectron2_patch.codec.fitted import backbone_digest, map_config
     from detectron2_patch.codec.learned.clean_maps import CleanMaps, views_of
-    from detectron2_patch.codec.learned.distillation import Heads
     from detectron2_patch.codec.learned.file import read_codec
     from detectron2_patch.codec.learned.running import run as run_training
     from detectron2_patch.codec.learned.training import Training, check_form
+    from detectron2_patch.engines.frozen_heads import frozen_heads
     from detectron2_patch.utils.files import sha256
 
+    heads = frozen_heads(engine, recipe.proposals)
     start = None if args.start is None else read_codec(args.start, "--start")
     if start is not None:
         check_form(recipe, start)
@@ -168,12 +164,10 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     paths = [train.image_path(image) for image in train.images]
     keys = keys_apart(paths, train, test)
     backbone = backbone_digest(engine.model)
-    engine.model.requires_grad_(False)
     views = views_of(paths, keys, recipe.held_out, recipe.mirror)
-    maps = CleanMaps(folder / "maps" / backbone[:12], views)
+    maps = CleanMaps(folder / "maps" / backbone[:12], views, engine.levels)
     maps.make(engine, engine.cfg.DATALOADER.NUM_WORKERS)
-    channels = engine.cfg.MODEL.FPN.OUT_CHANNELS
-    heads = Heads(engine.model, recipe.proposals)
+    channels = maps.channels()
     device = torch.device(str(engine.model.device))
     training = Training(recipe, heads, maps, channels, device, args.seed, start)
     if checkpoint is not None:

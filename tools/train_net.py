@@ -18,6 +18,7 @@ from common import (
     add_image_flag,
     add_overrides,
     add_setting_flags,
+    check_classes,
     check_fitted,
     describer,
     find_weights,
@@ -151,14 +152,12 @@ def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
     """
     from contextlib import nullcontext
 
-    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.data.coco import check_class_count
     from detectron2_patch.patch import patch_pyramid
     from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    check_class_count(dataset, class_count(cfg))
+    check_classes(dataset, cfg)
     start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do

@@ -12,16 +12,17 @@ import sys
 from pathlib import Path
 
 from common import (
-    DEMO_CONFIG,
     SETTING_FLAGS,
     Parser,
+    add_detector_flags,
     add_overrides,
     add_setting_flags,
     check_fitted,
-    choose_device,
     command,
+    find_levels,
     find_weights,
     is_config_key,
+    open_config,
     open_fitted,
     read_setting,
 )
@@ -39,7 +40,6 @@ examples:
   visualize.py --image a.jpg --config-file FILE --classes val.json MODEL.WEIGHTS FILE
 """
 OUTPUT = "comparison.png"
-DEFAULT_CR = "8 1 1 1 1"
 DEMO_THRESHOLD, THRESHOLD = 0.9, 0.5
 logger = logging.getLogger("visualize")
 
@@ -76,8 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"with the demo's detector, where it finds most at the fewest mistakes, else {THRESHOLD})",
     )
     add("--classes", metavar="JSON", help="a COCO-format JSON that names the classes")
-    add("--config-file", metavar="FILE", help="detectron2 YAML; left out: the demo")
-    add("--device", help="cpu, cuda …; left out: a GPU where there is one")
+    add_detector_flags(parser)
     add_overrides(parser)
     return parser
 
@@ -114,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
     args.image = codecs[0] if codecs else None
     flags = [flag[2:].replace("-", "_") for flag in SETTING_FLAGS if flag != "--range"]
     if not any(getattr(args, flag) for flag in flags):
-        args.cr = DEFAULT_CR
+        args.cr = " ".join(["8", *("1" for _ in find_levels(args)[1:])])
     setting = read_setting(args, fitted)
     if args.maps and setting.image is not None:
         raise InputError(
@@ -125,19 +124,17 @@ def run(args: argparse.Namespace) -> None:
 
     from functools import partial
 
-    from detectron2_patch.config import load_cfg
-    from detectron2_patch.config.support import check_supported
+    from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
-    from detectron2_patch.engines.torchvision import TorchvisionEngine
+    from detectron2_patch.engines.choice import build_engine
     from detectron2_patch.report.map_pictures import sent_and_restored
 
-    cfg = load_cfg(args.config_file or DEMO_CONFIG, args.opts)
-    check_supported(cfg, training=False)
-    if names is not None and len(names) != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
+    name, cfg, device = open_config(args)
+    if names is not None and len(names) != class_count(cfg):
         raise InputError(
             f"--classes {args.classes} names {len(names)} classes and the detector "
-            f"has {cfg.MODEL.ROI_HEADS.NUM_CLASSES}; give the JSON of its own classes"
+            f"has {class_count(cfg)}; give the JSON of its own classes"
         )
     demo = args.config_file is None
     if names is None and demo:
@@ -147,12 +144,11 @@ def run(args: argparse.Namespace) -> None:
     images = images or [demo_image()]
     for image in images:
         read_image(image)  # all of them, before seconds of work
-    engine = TorchvisionEngine(cfg, choose_device(args, cfg))
+    engine = build_engine(name, cfg, device)
     weights = find_weights(args, cfg)
     check_fitted(setting.treatments, fitted, cfg, weights)
     engine.load_weights(weights)
-    name = f"{'ratios ' if setting.is_plain else ''}{setting.label}"
-    title = f"{name}, scope {setting.scope}"
+    title = f"{'ratios ' if setting.is_plain else ''}{setting.label}, scope {setting.scope}"
     detect = partial(detect_as_received, engine, setting=setting, fitted=fitted)
     for image, output in zip(images, pictures):
         draw(engine, image, output, detect, args.threshold, names, title)
@@ -191,7 +187,7 @@ def detect_as_received(engine, image: Path, setting, fitted) -> dict:
     found = engine.read(image)
     if setting.image is not None:
         return engine.detect(engine.recode(found, setting.image)[0])
-    with patch_pyramid(engine.model, setting, fitted=fitted):
+    with patch_pyramid(engine, setting, fitted=fitted):
         return engine.detect(found)
 
 

@@ -47,7 +47,7 @@ class Costs:
 
 
 def _key(setting: Setting) -> Setting:
-    return Setting(setting.treatments, fitted=setting.fitted)
+    return Setting(setting.treatments, fitted=setting.fitted, levels=setting.levels)
 
 
 def read_costs(path: str | os.PathLike) -> Costs:

@@ -77,7 +77,8 @@ def _map_sides(engine, setting: Setting, path: Path, fitted) -> tuple[Side, Side
         return receive_pyramid(data, treatments, fitted, engine.model.device, levels=levels)
 
     def detect():
-        with _giving(engine.model.backbone, decode()):
+        named = {engine.names.get(level, level): one for level, one in decode().items()}
+        with _giving(engine.model.backbone, named):
             return engine.detect(image)
 
     data, sender = measure(lambda: encode(make()), area, 1)

@@ -29,10 +29,10 @@ from detectron2_patch.codec.quantise import Range, check_map, measure_range, to_
 from detectron2_patch.codec.varint import read_varint, varint
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, Size
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS, wire_levels
 
 BITS = 10
-WIRE = LEVELS[:4]  # P6 is made from P5
+WIRE = wire_levels(LEVELS)
 RANGES = ("level", "channel")
 PRESET = "medium"
 _TOP = 2**BITS - 1
@@ -64,7 +64,7 @@ class Frames(PyramidCodec):
     name = "frames"
 
     def __post_init__(self) -> None:
-        sent = tuple(level for level in LEVELS if level in self.sent)
+        sent = tuple(level for level in ANY if level in self.sent)
         ranks = tuple(self.ranks) or (0,) * len(self.sent)
         by_level = dict(zip(self.sent, ranks))
         if not sent or len(sent) != len(self.sent) or len(ranks) != len(sent):
@@ -94,6 +94,13 @@ class Frames(PyramidCodec):
             raise InputError(f"coded frames {arguments!r} have two ranks for a level; {_USE}")
         ranks = tuple(rank or one for one in levels.values())
         return cls(int(found[1]), tuple(levels), ranks, **given)
+
+    def of_detector(self, levels: Sequence[str]) -> Frames:
+        """What is meant where no levels are named: P2 to P5, or all of a detector without these."""
+        wire = wire_levels(levels)
+        if self.sent != WIRE or set(WIRE) <= set(wire) or len(set(self.ranks)) > 1:
+            return self
+        return Frames(self.qp, wire, self.ranks[:1] * len(wire), self.range)
 
     def with_words(self, levels: Sequence[str] | None, words: Mapping[str, Any]) -> Frames:
         """``--send``, ``--rank`` and ``--range`` in the place of the words behind ``/``."""
@@ -348,7 +355,7 @@ def _option(option: str, arguments: str) -> tuple[str, Any]:
         return "rank", int(rank[1])
     levels: dict[str, int] = {}
     for part in option.split(","):
-        found = re.fullmatch(rf"({'|'.join(LEVELS)})(=([1-9]\d{{0,4}}))?", part)
+        found = re.fullmatch(rf"({'|'.join(ANY)})(=([1-9]\d{{0,4}}))?", part)
         if not found or found[1] in levels:
             raise InputError(f"coded frames {arguments!r}: {option!r} is no levels; {_USE}")
         levels[found[1]] = int(found[3] or 0)

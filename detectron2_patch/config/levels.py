@@ -41,8 +41,16 @@ def is_dense(cfg: CfgNode) -> bool:
 
 def class_count(cfg: CfgNode) -> int:
     """How many classes the detector knows."""
-    of_retinanet = is_dense(cfg) and not is_torchvision(cfg)
-    return (cfg.MODEL.RETINANET if of_retinanet else cfg.MODEL.ROI_HEADS).NUM_CLASSES
+    return cfg.MODEL[_class_node(cfg)].NUM_CLASSES
+
+
+def class_key(cfg: CfgNode) -> str:
+    """The key that says so."""
+    return f"MODEL.{_class_node(cfg)}.NUM_CLASSES"
+
+
+def _class_node(cfg: CfgNode) -> str:
+    return "RETINANET" if is_dense(cfg) and not is_torchvision(cfg) else "ROI_HEADS"
 
 
 def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -56,10 +64,7 @@ def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ..
     """
     if is_torchvision(cfg):
         return TORCHVISION_MODELS[cfg.MODEL.META_ARCHITECTURE].levels
-    model = cfg.MODEL
-    names = list(dict.fromkeys([*model.RPN.IN_FEATURES, *model.ROI_HEADS.IN_FEATURES]))
-    if is_dense(cfg):
-        names = list(model.RETINANET.IN_FEATURES)
+    names = _read_by_heads(cfg)
     if given is not None:
         if len(given) != len(names):
             raise InputError(
@@ -76,3 +81,20 @@ def levels_of(cfg: CfgNode, given: Sequence[str] | None = None) -> tuple[str, ..
             "--levels, such as p2 p3 p4 p5 (P2 has stride 4, P3 has 8)"
         )
     return check_levels(levels)
+
+
+def pooled_levels(cfg: CfgNode, levels: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``levels``, which ``levels_of`` gave, that the box head of an R-CNN pools from."""
+    names = _read_by_heads(cfg)
+    if {str(name).lower() for name in names} == set(levels):
+        names = sorted(names, key=lambda name: str(name).lower())
+    pooled = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    return tuple(level for name, level in zip(names, levels) if name in pooled)
+
+
+def _read_by_heads(cfg: CfgNode) -> list[str]:
+    """What a configuration of detectron2 calls the maps that its heads read."""
+    model = cfg.MODEL
+    if is_dense(cfg):
+        return list(model.RETINANET.IN_FEATURES)
+    return list(dict.fromkeys([*model.RPN.IN_FEATURES, *model.ROI_HEADS.IN_FEATURES]))

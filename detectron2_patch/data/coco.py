@@ -129,13 +129,15 @@ def load_coco(
     return dataset
 
 
-def check_class_count(dataset: CocoDataset, num_classes: int) -> None:
-    """Refuse a dataset whose number of classes isn't the model's."""
+def check_class_count(
+    dataset: CocoDataset, num_classes: int, key: str = "MODEL.ROI_HEADS.NUM_CLASSES"
+) -> None:
+    """Refuse a dataset whose number of classes isn't the model's, which ``key`` says."""
     found = len(dataset.classes)
     if found != num_classes:
         raise InputError(
             f"dataset {dataset.name} has {found} classes and the model has {num_classes}: set "
-            f"MODEL.ROI_HEADS.NUM_CLASSES to {found} (with weights trained for {found} classes) "
+            f"{key} to {found} (with weights trained for {found} classes) "
             f"or choose a dataset with {num_classes}"
         )
 

@@ -76,6 +76,7 @@ class Engine(ABC):
         model: the detector, whose maps never leave its device.
         weights: the checkpoint that was loaded; ``None``: none was.
         levels: those that its heads read, finest first.
+        names: what the model calls its levels, where it doesn't call them so.
         pooled: the levels that the box head pools from, finest first.
         smallest: side in the network's pixels that a detection has to have.
         keeps_empty: whether a detection may be a box without an area.
@@ -90,6 +91,7 @@ class Engine(ABC):
     model: Any  # nn.Module: of what a module holds, torch's types say nothing
     weights: Path | None = None
     levels: tuple[str, ...] = LEVELS
+    names: Mapping[str, str] = {}
     pooled: tuple[str, ...] = POOLED_LEVELS
     dense = False  # one kind of head, as in RetinaNet: no proposals, no pooled boxes
     stages = 1  # of a cascade: as many box heads, one after the other
@@ -254,9 +256,27 @@ class Engine(ABC):
         suppression, by falling score."""
         raise NotImplementedError
 
-    @abstractmethod
+    @torch.inference_mode()
     def level_proposals(self, batch, level: str, feature: Tensor) -> list[Proposals]:
         """What the RPN proposes for each image from one level's map, by falling logit."""
+        return self.select(batch, level, feature, self.level_outputs(level, feature))
+
+    @abstractmethod
+    def level_outputs(self, level: str, feature: Tensor) -> tuple[Tensor, ...]:
+        """What the head that reads every level says of each of one level's anchors, with its
+        gradient.
+
+        Returns:
+            of an RPN logits ``(N, A)`` and deltas ``(N, A, 4)``; of a dense detector class logits
+            ``(N, A, K)``, deltas ``(N, A, 4)`` and, of FCOS, logits of how central a place is
+            ``(N, A)``.
+        """
+
+    @abstractmethod
+    def select(
+        self, batch, level: str, feature: Tensor, outputs: tuple[Tensor, ...]
+    ) -> list[Proposals]:
+        """An RPN's proposals of each image from ``level_outputs`` of a map, by falling logit."""
 
     def pooled_level(self, boxes: Tensor) -> Tensor:
         """Index into ``pooled`` of the level that a box ``(R, 4)`` is pooled from."""
@@ -287,6 +307,20 @@ class Engine(ABC):
             class probabilities ``(R, K + 1)``, background last, and refined boxes ``(R, 4 K)``
             or ``(R, 4)``, the groups one after the other.
         """
+
+    @property
+    def pooling(self) -> tuple[Any, bool]:
+        """Of the box head: what RoIAlign gives a side, one number or two, and whether it is
+        aligned by half an element."""
+        raise NotImplementedError
+
+    def box_outputs(self, pooled: Tensor, stage: int = 0) -> tuple[Tensor, Tensor]:
+        """The box head on what was pooled ``(R, C, h, w)``, with its gradient.
+
+        Returns:
+            class logits ``(R, K + 1)`` and deltas ``(R, 4 K)`` or ``(R, 4)``.
+        """
+        raise NotImplementedError
 
     def factorises(self) -> str | None:
         """Why settings can't share the parts; ``None`` where they can, as in Faster R-CNN."""

@@ -224,16 +224,24 @@ class Detectron2Engine(Engine):
         maps = self.model.backbone(batch.tensor)
         return {level: maps[name] for level, name in self.names.items()}
 
+    def level_outputs(self, level: str, feature: Tensor) -> tuple[Tensor, ...]:
+        if self.dense:
+            return detectron2_dense.level_outputs(self.model, feature)
+        (logits,), (deltas,) = self.model.proposal_generator.rpn_head([feature])
+        n, _, h, w = deltas.shape
+        return (
+            logits.permute(0, 2, 3, 1).flatten(1),  # (N, A, H, W) -> (N, H W A)
+            deltas.view(n, -1, 4, h, w).permute(0, 3, 4, 1, 2).flatten(1, -2),
+        )
+
     @torch.inference_mode()
-    def level_proposals(self, batch: ImageList, level: str, feature: Tensor) -> list[Proposals]:
-        rpn = self.model.proposal_generator
+    def select(
+        self, batch: ImageList, level: str, feature: Tensor, outputs: tuple[Tensor, ...]
+    ) -> list[Proposals]:
+        rpn, (logits, deltas) = self.model.proposal_generator, outputs
         index = list(rpn.in_features).index(self.names[level])
-        (logits,), (deltas,) = rpn.rpn_head([feature])
         # A level's anchors depend on its place in the list and on its own size alone.
         anchors = rpn.anchor_generator([feature] * len(rpn.in_features))[index]
-        n, _, h, w = deltas.shape
-        deltas = deltas.view(n, -1, 4, h, w).permute(0, 3, 4, 1, 2).flatten(1, -2)
-        logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, A, H, W) -> (N, H W A)
         topk = rpn.pre_nms_topk[False]
         found = find_top_rpn_proposals(
             rpn._decode_proposals([anchors], [deltas]),
@@ -277,16 +285,30 @@ class Detectron2Engine(Engine):
     def score(
         self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
     ) -> tuple[Tensor, Tensor]:
-        heads = self.model.roi_heads
-        head, predictor = heads.box_head, heads.box_predictor
-        if isinstance(predictor, nn.ModuleList):
-            head, predictor = head[stage], predictor[stage]
-        outputs = predictor(head(_pool(heads.box_pooler, self.pooled, groups)))
+        pooled = _pool(self.model.roi_heads.box_pooler, self.pooled, groups)
+        outputs, (_, predictor) = self.box_outputs(pooled, stage), self._box_head(stage)
         boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
         given = [Instances((0, 0), proposal_boxes=Boxes(boxes))]
         (scores,) = predictor.predict_probs(outputs, given)
         (refined,) = predictor.predict_boxes(outputs, given)
         return scores, refined
+
+    def _box_head(self, stage: int) -> tuple[nn.Module, Any]:
+        """Head and predictor of a stage."""
+        heads = self.model.roi_heads
+        head, predictor = heads.box_head, heads.box_predictor
+        if isinstance(predictor, nn.ModuleList):
+            return head[stage], predictor[stage]
+        return head, predictor
+
+    @property
+    def pooling(self) -> tuple[Sequence[int], bool]:
+        pooler = self.model.roi_heads.box_pooler
+        return pooler.output_size, pooler.level_poolers[0].aligned
+
+    def box_outputs(self, pooled: Tensor, stage: int = 0) -> tuple[Tensor, Tensor]:
+        head, predictor = self._box_head(stage)
+        return predictor(head(pooled))
 
     @property
     def shape_heads(self) -> list[ShapeHead]:  # type: ignore[override]

@@ -45,6 +45,15 @@ def parts(model: Any) -> Iterator[tuple[str, Any, tuple[type, ...]]]:
         yield path or "the model", getattr(model, path) if path else model, known
 
 
+def level_outputs(model: Any, feature: Tensor) -> tuple[Tensor, ...]:
+    """See ``Engine.level_outputs``."""
+    with _one_level(model.head):
+        outputs = model.head([feature])
+    dims = [model.num_classes, 4, 1][: len(outputs)]
+    logits, deltas, *centre = (one[0] for one in model._transpose_dense_predictions(outputs, dims))
+    return (logits, deltas, *(one[..., 0] for one in centre))
+
+
 @torch.inference_mode()
 def level_detections(
     model: Any, index: int, feature: Tensor, image_sizes: list[tuple[int, int]]
@@ -55,16 +64,13 @@ def level_detections(
         index: of the level among those that the head reads.
         feature: its map ``(N, C, H, W)``.
     """
-    with _one_level(model.head):
-        outputs = model.head([feature])
-    dims = [model.num_classes, 4, 1][: len(outputs)]
-    scores, deltas, *centre = (one[0] for one in model._transpose_dense_predictions(outputs, dims))
+    scores, deltas, *centre = level_outputs(model, feature)
     anchors = model.anchor_generator([feature] * len(model.head_in_features))[index]
     found = []
     for number, size in enumerate(image_sizes):
         probability = scores[number].sigmoid_()
         if centre:  # FCOS: how central a place is in its box, too
-            probability = torch.sqrt(probability * centre[0][number].sigmoid_())
+            probability = torch.sqrt(probability * centre[0][number, :, None].sigmoid_())
         one = model._decode_per_level_predictions(
             anchors,
             probability,

@@ -100,9 +100,23 @@ class TorchvisionEngine(Engine):
     def pyramid(self, batch: ImageBatch) -> dict[str, Tensor]:
         return self.model.backbone(batch.tensor)
 
+    def level_outputs(self, level: str, feature: Tensor) -> tuple[Tensor, ...]:
+        return self.model.proposal_generator.rpn_head(feature)
+
     @torch.inference_mode()
-    def level_proposals(self, batch: ImageBatch, level: str, feature: Tensor) -> list[Proposals]:
-        return self.model.proposal_generator.level_proposals(level, feature, batch.image_sizes)
+    def select(
+        self, batch: ImageBatch, level: str, feature: Tensor, outputs: tuple[Tensor, ...]
+    ) -> list[Proposals]:
+        return self.model.proposal_generator.select(level, feature, *outputs, batch.image_sizes)
+
+    @property
+    def pooling(self) -> tuple[int, bool]:
+        head = self.model.roi_heads.head_cfg
+        return head.POOLER_RESOLUTION, head.POOLER_TYPE == "ROIAlignV2"
+
+    def box_outputs(self, pooled: Tensor, stage: int = 0) -> tuple[Tensor, Tensor]:
+        heads = self.model.roi_heads
+        return heads.box_predictor(heads.box_head(pooled))
 
     @torch.inference_mode()
     def score(

@@ -195,14 +195,14 @@ class TorchvisionModelEngine(Engine):
     @torch.inference_mode()
     def level_detections(self, batch: ImageBatch, level: str, feature: Tensor) -> list[Detections]:
         model = self.model
-        outputs = model.head([feature])
+        logits, deltas, *centre = self.level_outputs(level, feature)
         anchors = self._anchors(model.anchor_generator, batch, level, feature)
         found = []
         for number, size in enumerate(batch.image_sizes):
-            scores = torch.sigmoid(outputs["cls_logits"][number])
-            if "bbox_ctrness" in outputs:  # FCOS: how central a place is in its box, too
-                centre = torch.sigmoid(outputs["bbox_ctrness"][number])
-                scores, decode = torch.sqrt(scores * centre), model.box_coder.decode
+            scores = torch.sigmoid(logits[number])
+            if centre:  # FCOS: how central a place is in its box, too
+                central = torch.sigmoid(centre[0][number, :, None])
+                scores, decode = torch.sqrt(scores * central), model.box_coder.decode
             else:
                 decode = model.box_coder.decode_single
             scores = scores.flatten()
@@ -210,20 +210,31 @@ class TorchvisionModelEngine(Engine):
             scores, order = scores[passing].topk(min(model.topk_candidates, len(passing)))
             chosen = passing[order]
             place = torch.div(chosen, self.kinds, rounding_mode="floor")
-            boxes = decode(outputs["bbox_regression"][number][place], anchors[place])
+            boxes = decode(deltas[number][place], anchors[place])
             boxes = clip_boxes_to_image(boxes, size)
             found.append(Detections(boxes, scores, chosen % self.kinds))
         return found
 
+    def level_outputs(self, level: str, feature: Tensor) -> tuple[Tensor, ...]:
+        if self.dense:
+            outputs = self.model.head([feature])
+            both = outputs["cls_logits"], outputs["bbox_regression"]
+            centre = outputs.get("bbox_ctrness")
+            return both if centre is None else (*both, centre[..., 0])
+        logits, deltas = concat_box_prediction_layers(*self.model.rpn.head([feature]))
+        images = len(feature)
+        return logits.reshape(images, -1), deltas.reshape(images, -1, 4)
+
     @torch.inference_mode()
-    def level_proposals(self, batch: ImageBatch, level: str, feature: Tensor) -> list[Proposals]:
-        """``logits`` are probabilities here: torchvision merges levels by these."""
-        rpn = self.model.rpn
-        logits, deltas = concat_box_prediction_layers(*rpn.head([feature]))
+    def select(
+        self, batch: ImageBatch, level: str, feature: Tensor, outputs: tuple[Tensor, ...]
+    ) -> list[Proposals]:
+        """``logits`` of what it gives are probabilities: torchvision merges levels by these."""
+        rpn, (logits, deltas) = self.model.rpn, outputs
         images = len(batch.image_sizes)
         anchors = self._anchors(rpn.anchor_generator, batch, level, feature)
-        boxes = rpn.box_coder.decode(deltas, [anchors] * images).view(images, -1, 4)
-        logits = logits.reshape(images, -1)
+        boxes = rpn.box_coder.decode(deltas.flatten(0, 1), [anchors] * images)
+        boxes = boxes.view(images, -1, 4)
         most = min(rpn._pre_nms_top_n["testing"], logits.shape[1])
         logits, index = logits.topk(most, dim=1)
         found = []
@@ -235,6 +246,18 @@ class TorchvisionModelEngine(Engine):
             kept = nms(placed, scores, rpn.nms_thresh)[: self.post_nms_topk]
             found.append(Proposals(placed[kept], scores[kept]))
         return found
+
+    @property
+    def pooling(self) -> tuple[Sequence[int], bool]:
+        return self.model.roi_heads.box_roi_pool.output_size, False
+
+    def box_outputs(self, pooled: Tensor, stage: int = 0) -> tuple[Tensor, Tensor]:
+        logits, deltas = self._box_outputs(pooled)
+        # the background, which is first there, to where the others have it
+        return torch.cat([logits[:, 1:], logits[:, :1]], dim=1), deltas[:, 4:]
+
+    def _box_outputs(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.roi_heads.box_predictor(self.model.roi_heads.box_head(pooled))
 
     def pooled_level(self, boxes: Tensor) -> Tensor:
         pool = self.model.roi_heads.box_roi_pool
@@ -249,7 +272,7 @@ class TorchvisionModelEngine(Engine):
         size, samples = heads.box_roi_pool.output_size, heads.box_roi_pool.sampling_ratio
         pool = partial(roi_align, output_size=size, sampling_ratio=samples)
         pooled = [pool(x, rois, spatial_scale=0.5 ** int(level[1:])) for level, x, rois in groups]
-        logits, deltas = heads.box_predictor(heads.box_head(torch.cat(pooled)))
+        logits, deltas = self._box_outputs(torch.cat(pooled))
         boxes = heads.box_coder.decode(deltas, [torch.cat([rois[:, 1:] for _, _, rois in groups])])
         scores = torch.softmax(logits, -1)
         # the background, which is first there, to where the others have it

@@ -1,4 +1,4 @@
-"""Anchors at the exact strides 4 … 64, neither rounded nor spaced by the image's size."""
+"""Anchors at the levels' exact strides, neither rounded nor spaced by the image's size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detectron2_patch.rcnn.fpn import STRIDES
 from detectron2_patch.settings.levels import LEVELS
 
 
@@ -29,20 +28,21 @@ class Anchors:
     Args:
         generator: the configuration's ``MODEL.ANCHOR_GENERATOR``. ``SIZES`` and
             ``ASPECT_RATIOS`` hold one list for all levels or one a level.
+        levels: that have anchors, finest first.
     """
 
-    def __init__(self, generator) -> None:
+    def __init__(self, generator, levels: Sequence[str] = LEVELS) -> None:
         sizes, ratios = (
-            list(lists) * len(LEVELS) if len(lists) == 1 else lists
+            list(lists) * len(levels) if len(lists) == 1 else lists
             for lists in (generator.SIZES, generator.ASPECT_RATIOS)
         )
-        self.cells = {level: cell_anchors(s, r) for level, s, r in zip(LEVELS, sizes, ratios)}
+        self.cells = {level: cell_anchors(s, r) for level, s, r in zip(levels, sizes, ratios)}
         self.offset = generator.OFFSET
-        self.per_location = len(self.cells["p2"])
+        self.per_location = len(self.cells[levels[0]])
 
     def level(self, level: str, feature: Tensor) -> Tensor:
         """Anchors ``(H W A, 4)`` of a level whose map is ``(N, C, H, W)``, on its device."""
-        stride, device = STRIDES[level], feature.device
+        stride, device = 2 ** int(level[1:]), feature.device
         start = self.offset * stride
         y, x = (
             torch.arange(start, size * stride, stride, dtype=torch.float32, device=device)

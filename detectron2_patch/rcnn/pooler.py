@@ -13,11 +13,12 @@ from detectron2_patch.rcnn.fpn import STRIDES
 POOLED_LEVELS = ("p2", "p3", "p4", "p5")
 
 
-def pooled_level(boxes: Tensor) -> Tensor:
-    """Index into P2 … P5 of the map a box ``(R, 4)`` is pooled from (FPN, equation 1)."""
+def pooled_level(boxes: Tensor, levels: Sequence[str] = POOLED_LEVELS) -> Tensor:
+    """Index into ``levels`` of the map a box ``(R, 4)`` is pooled from (FPN, equation 1)."""
+    finest, coarsest = (int(level[1:]) for level in (levels[0], levels[-1]))
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = torch.floor(4 + torch.log2(torch.sqrt(area) / 224 + 1e-8))
-    return level.clamp(2, 5).to(torch.int64) - 2
+    return level.clamp(finest, coarsest).to(torch.int64) - finest
 
 
 class Pooler:

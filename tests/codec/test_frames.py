@@ -12,8 +12,9 @@ from detectron2_patch.codec.fitted import Fitted
 from detectron2_patch.codec.frames import WIRE, Frames, Layout
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import codec_from_json
-from detectron2_patch.settings.levels import LEVELS
+from detectron2_patch.settings.levels import ANY, LEVELS
 from detectron2_patch.settings.registry import PYRAMID_CODECS
+from detectron2_patch.settings.setting import Setting
 
 pytest.importorskip("av", reason="needs the extra codecs")
 
@@ -57,7 +58,7 @@ def made_fit(channels=6):
 
 @st.composite
 def frames(draw):
-    sent = draw(st.lists(st.sampled_from(LEVELS), min_size=1, unique=True))
+    sent = draw(st.lists(st.sampled_from(ANY), min_size=1, unique=True))
     ranks = draw(st.lists(st.integers(0, 9), min_size=len(sent), max_size=len(sent)))
     return Frames(
         draw(st.integers(0, 51)),
@@ -71,7 +72,7 @@ def frames(draw):
 def test_a_word_is_read_as_the_frames_that_wrote_it(codec):
     assert Frames.parse(codec.arguments) == codec == Frames.parse(codec.word.partition(":")[2])
     assert codec_from_json(PYRAMID_CODECS, codec.to_json()) == codec
-    assert codec.levels == tuple(level for level in LEVELS if level in codec.sent)
+    assert codec.levels == tuple(level for level in ANY if level in codec.sent)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,31 @@ def test_one_spelling_is_kept(arguments, word, family):
 
 
 @pytest.mark.parametrize(
+    ("levels", "carried"),
+    [
+        (("p3", "p4", "p5", "p6", "p7"), ("p3", "p4", "p5", "p6", "p7")),
+        (("p2", "p3", "p4"), ("p2", "p3", "p4")),
+        (("p2", "p3", "p4", "p5"), WIRE),
+        (LEVELS, WIRE),
+    ],
+)
+def test_where_no_levels_are_named_those_of_the_detector_are_meant(levels, carried):
+    for words in ("--frames hevc:30", "--frames hevc:30/channel"):
+        setting = Setting.parse(words, levels=levels)
+        (codec,) = {one for one in setting.treatments if isinstance(one, Frames)}
+        assert codec.levels == carried
+        assert Setting.parse(setting.words, levels=levels) == setting
+        assert Setting.from_json(setting.to_json()) == setting
+
+
+def test_levels_that_are_named_have_to_be_there():
+    with pytest.raises(InputError, match="has no p2"):
+        Setting.parse("--frames hevc:30/p2,p3", levels=("p3", "p4", "p5"))
+
+
+@pytest.mark.parametrize(
     "arguments",
-    ["", "30", "hevc", "hevc:52", "hevc:-1", "hevc:30.5", "vvc:30", "hevc:30/", "hevc:30/p7"]
+    ["", "30", "hevc", "hevc:52", "hevc:-1", "hevc:30.5", "vvc:30", "hevc:30/", "hevc:30/p9"]
     + ["hevc:30/p3,p3", "hevc:30/p3=0", "hevc:30/rank=0", "hevc:30/p3/p5", "hevc:30/rank=3/p3=3"]
     + ["hevc:30/channel/level", "hevc:30/p3=-1", "hevc:30/p3=x", "hevc:30/fitted-level"],
 )

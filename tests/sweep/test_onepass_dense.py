@@ -1,11 +1,9 @@
 """One pass of RetinaNet and FCOS beside one by one, bit for bit, on real detectron2."""
 
 import pytest
-import torch
 from one_by_one import PICTURES, check_equal, random_settings
-from random_models import RETINA_BACKBONE, TINY, liven, random_model
+from random_models import RETINA_BACKBONE, random_fcos, random_model
 
-from detectron2_patch.engines.base import Engine
 from detectron2_patch.errors import InputError
 from detectron2_patch.patch import patch_rpn
 from detectron2_patch.pipeline import evaluate
@@ -21,36 +19,11 @@ LEVELS = ("p3", "p4", "p5", "p6", "p7")
 RETINANET = [*RETINA_BACKBONE, "MODEL.META_ARCHITECTURE", "RetinaNet", "TEST.DETECTIONS_PER_IMAGE"]
 
 
-def fcos():
-    """FCOS on the same backbone, as a LazyConfig would build it."""
-    from detectron2.data import DatasetMapper
-    from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
-
-    from detectron2_patch.config import load_cfg
-    from detectron2_patch.engines.detectron2 import Detectron2Engine
-
-    torch.manual_seed(0)
-    base = Detectron2Engine(load_cfg("configs/demo.yaml", [*TINY, *RETINANET, "30"]), "cpu")
-    backbone = base.model.backbone
-    shapes = [backbone.output_shape()[name] for name in LEVELS]
-    head = FCOSHead(input_shape=shapes, num_classes=3, conv_dims=[8])
-    mean, std = [103.5, 116.3, 123.7], [1.0, 1.0, 1.0]
-    model = FCOS(
-        backbone=backbone,
-        head=head,
-        num_classes=3,
-        test_score_thresh=0.02,
-        max_detections_per_image=30,
-        pixel_mean=mean,
-        pixel_std=std,
-    )
-    liven(model)
-    return Engine.from_model(model, DatasetMapper(base.cfg, is_train=False))
-
-
 @pytest.fixture(scope="module", params=["RetinaNet", "FCOS"])
 def engine(request):
-    return fcos() if request.param == "FCOS" else random_model([*RETINANET, "30"])
+    if request.param == "FCOS":
+        return random_fcos(classes=6)  # those of the scenes
+    return random_model([*RETINANET, "30", "MODEL.RETINANET.NUM_CLASSES", "6"])
 
 
 def test_random_settings(engine, scenes):

@@ -144,7 +144,6 @@ def test_mistakes_of_the_command_line(train, arguments, capsys, tiny):
     assert "--lambda is '0'" in refused(train, arguments, capsys, "--lambda", "0")
     assert "--seed is -1" in refused(train, arguments, capsys, "--seed", "-1")
     assert "no " in refused(train, arguments, capsys, "--resume")
-    assert "built-in engine" in refused(train, arguments, capsys, "--engine", "detectron2")
     (tiny / "out").mkdir()
     (tiny / "out" / "checkpoint.pt").write_bytes(b"no checkpoint")
     assert "earlier training" in refused(train, arguments, capsys)

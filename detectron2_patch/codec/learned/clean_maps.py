@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import LEVELS, span, subsampled, wire_levels
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.progress import progress
 
@@ -44,15 +44,18 @@ def views_of(paths: Sequence[Path], keys: Sequence[str], held_out: int, mirror: 
 
 
 class CleanMaps:
-    """P2 to P5 of images by number.
+    """The maps of images by number.
 
     Args:
         folder: where they are kept, one file a view, with the detector and its configuration.
         views: the images.
+        levels: the detector's, finest first; a subsample of another isn't kept.
     """
 
-    def __init__(self, folder: Path, views: Sequence[View]) -> None:
-        self.views = list(views)
+    def __init__(self, folder: Path, views: Sequence[View], levels: Sequence[str] = LEVELS) -> None:
+        self.views, self.levels = list(views), wire_levels(levels)
+        # with an even number of elements, what is subsampled lies on the whole image's grid
+        self._unit = 1 if subsampled(levels) is None else 2
         self.paths = [Path(folder) / f"{one.name}.safetensors" for one in self.views]
 
     def __len__(self) -> int:
@@ -62,26 +65,46 @@ class CleanMaps:
         """Level to ``(C, H, W)``, float16."""
         return load_file(self.paths[number])
 
+    def channels(self) -> int:
+        """Of a level.
+
+        Raises:
+            InputError: the levels differ in it.
+        """
+        found = {level: len(one) for level, one in self[0].items()}
+        if len(set(found.values())) > 1:
+            raise InputError(
+                f"a learned codec needs levels of as many channels, and these have {found}; code "
+                "the levels one by one"
+            )
+        return found[self.levels[0]]
+
     def names(self) -> list[str]:
         """Of the files, which tell the images apart."""
         return [one.name for one in self.views]
 
     def cells(self, side: int) -> int:
-        """Side of a crop in elements of P5: that of ``side`` pixels of the network's image, or of
-        the smallest image, an even number.
+        """Side of a crop in elements of the coarsest level: that of ``side`` pixels of the
+        network's image, or of the smallest image.
 
         Raises:
-            InputError: an image is smaller than two elements of P5.
+            InputError: ``side``, or an image, is smaller than a crop has to be.
         """
-        sides = []
+        stride = 2 ** int(self.levels[-1][1:])
+        least = self._unit * stride
+        if side < least:
+            raise InputError(f"crop is {side}; with {span(self.levels)} give {least} or more")
+        sides = [side]
         for path in self.paths:
             with safe_open(path, "pt") as file:
-                sides.append(min(file.get_slice("p5").get_shape()[1:]))
-        cells = min(side // 32, min(sides) // 2 * 2)
-        if cells < 2:
+                for level in self.levels:
+                    shape = file.get_slice(level).get_shape()[1:]
+                    sides.append(min(shape) * 2 ** int(level[1:]))
+        cells = min(sides) // least * self._unit
+        if not cells:
             raise InputError(
-                "an image of the training is narrower than 64 pixels as the network sees it; "
-                "leave it out, or raise INPUT.MIN_SIZE_TEST"
+                f"an image of the training is narrower than {least} pixels as the network sees "
+                "it; leave it out, or raise INPUT.MIN_SIZE_TEST"
             )
         return cells
 
@@ -94,24 +117,30 @@ class CleanMaps:
             if self.views[number].mirrored:
                 one = replace(one, tensor=one.tensor.flip(-1))
             maps = engine.pyramid(engine.batch([one]))
-            tensors = {level: maps[level][0].half().contiguous().cpu() for level in CODED}
+            tensors = {level: maps[level][0].half().contiguous().cpu() for level in self.levels}
             with atomic_write(self.paths[number]) as file:
                 file.write(save(tensors))
 
     def _is_whole(self, number: int) -> bool:
         try:
-            return self.paths[number].is_file() and set(self[number]) == set(CODED)
+            return self.paths[number].is_file() and set(self[number]) == set(self.levels)
         except SafetensorError:
             return False
 
 
 def draw_crop(maps: dict[str, Tensor], cells: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """A crop of ``cells`` by ``cells`` elements of P5 and what lies over it, float32."""
-    height, width = maps["p5"].shape[-2:]
+    """A crop of ``cells`` by ``cells`` elements of the coarsest level and what lies over it,
+    float32."""
+    coarsest = max(maps)
+    height, width = (
+        min(x.shape[axis] >> int(coarsest[1:]) - int(level[1:]) for level, x in maps.items())
+        for axis in (-2, -1)
+    )
     top = int(torch.randint(height - cells + 1, (), generator=generator))
     left = int(torch.randint(width - cells + 1, (), generator=generator))
     cut = {}
-    for level, scale in zip(CODED, (8, 4, 2, 1)):
+    for level in sorted(maps):
+        scale = 2 ** (int(coarsest[1:]) - int(level[1:]))
         rows = slice(top * scale, (top + cells) * scale)
         columns = slice(left * scale, (left + cells) * scale)
         cut[level] = maps[level][:, rows, columns].float()

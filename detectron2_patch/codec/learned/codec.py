@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detectron2_patch.codec.fitted import backbone_digest
 from detectron2_patch.codec.learned.file import CodecFile, read_codec
-from detectron2_patch.codec.learned.network import AT_STRIDE, CODED
+from detectron2_patch.codec.learned.network import CODED, latent_size
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, Size
 
@@ -27,6 +27,7 @@ class LearnedCodec(PyramidCodec):
     Attributes:
         sha256: of the codec's file, which tells it from every other.
         rate: the lambda that it was trained with, for people.
+        carried: the levels that it codes, finest first.
         path: of the file, where it is at hand.
         file: what it holds; None where the codec was read from a result's JSON.
     """
@@ -35,6 +36,7 @@ class LearnedCodec(PyramidCodec):
 
     sha256: str
     rate: float = field(compare=False)
+    carried: tuple[str, ...] = CODED
     path: str | None = field(default=None, compare=False)
     file: CodecFile | None = field(default=None, compare=False, repr=False)
 
@@ -50,7 +52,7 @@ class LearnedCodec(PyramidCodec):
         if _is_digest(arguments) and not Path(arguments).exists():
             return cls(arguments, float("nan"))
         file = read_codec(arguments)
-        return cls(file.sha256, float(file.meta["lambda"]), arguments, file)
+        return cls(file.sha256, float(file.meta["lambda"]), file.model.levels, arguments, file)
 
     @property
     def word(self) -> str:
@@ -61,13 +63,24 @@ class LearnedCodec(PyramidCodec):
         return f"learned codec, lambda {self.rate:g} ({self.sha256[:8]})"
 
     def to_json(self) -> dict[str, Any]:
-        """Its digest and lambda; the file's path and content stay out."""
+        """Its digest and lambda, and its levels where they aren't P2 to P5; the file's path and
+        content stay out."""
+        own = {} if self.carried == CODED else {"carried": list(self.carried)}
         return {
             "codec": self.name,
             "version": self.version,
             "sha256": self.sha256,
             "rate": self.rate,
+            **own,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LearnedCodec:
+        return cls(data["sha256"], data["rate"], tuple(data.get("carried", CODED)))
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return self.carried
 
     def check(self) -> None:
         """Make sure that the file is there.
@@ -105,20 +118,21 @@ class LearnedCodec(PyramidCodec):
 
     @torch.inference_mode()
     def encode(self, pyramid: Mapping[str, Tensor], fitted: Any = None) -> bytes:
-        """The bytes of one image's clean maps ``(C, H, W)``; P6 isn't read.
+        """The bytes of one image's clean maps ``(C, H, W)``, of ``levels`` at least.
 
         Raises:
             InputError: maps of another number of channels, or of sizes that no pyramid has.
         """
         file = self._opened()
-        maps = {level: pyramid[level][None].float() for level in CODED}
+        maps = {level: pyramid[level][None].float() for level in self.levels}
         _check_sizes({level: (one.shape[-2], one.shape[-1]) for level, one in maps.items()})
-        if maps["p2"].shape[1] != file.meta["channels"]:
+        finest = maps[self.levels[0]]
+        if finest.shape[1] != file.meta["channels"]:
             raise InputError(
                 f"--codec codes maps of {file.meta['channels']} channels, and these have "
-                f"{maps['p2'].shape[1]}; train a codec on this detector"
+                f"{finest.shape[1]}; train a codec on this detector"
             )
-        model = _on(file, maps["p2"].device)
+        model = _on(file, finest.device)
         latent = model.encoder(model.normalise(maps))[0].cpu()
         if not latent.isfinite().all():
             raise InputError("the maps hold NaN or infinity, which no codec can send")
@@ -128,15 +142,16 @@ class LearnedCodec(PyramidCodec):
     def decode(
         self, data: bytes, sizes: Mapping[str, Size], fitted: Any = None, device: Any = "cpu"
     ) -> dict[str, Tensor]:
-        """P2 to P5 of ``sizes`` from ``encode``'s bytes.
+        """The maps of ``levels``, of ``sizes``, from ``encode``'s bytes.
 
         Raises:
             InputError: damaged bytes, or sizes that no pyramid has.
         """
         file = self._opened()
+        sizes = {level: sizes[level] for level in self.levels}
         _check_sizes(sizes)
         try:
-            latent = file.coder.decode(data, sizes[AT_STRIDE[file.model.decoder.stride]])
+            latent = file.coder.decode(data, latent_size(file.model.decoder.stride, sizes))
         except ValueError as error:
             raise InputError(f"the bytes of a learned codec are damaged: {error}") from error
         model = _on(file, torch.device(device))
@@ -155,7 +170,7 @@ class LearnedCodec(PyramidCodec):
 
 def _on(file: CodecFile, device: torch.device):
     """The transforms on ``device``, moved where they aren't there yet."""
-    if file.model.mean_p2.device != device:
+    if file.model.mean_p4.device != device:
         file.model.to(device)
     return file.model
 
@@ -166,7 +181,7 @@ def _check_sizes(sizes: Mapping[str, Size]) -> None:
     Raises:
         InputError: one has not.
     """
-    for finer, level in zip(CODED, CODED[1:]):
+    for finer, level in zip(sizes, list(sizes)[1:]):
         wanted = tuple((side + 1) // 2 for side in sizes[finer])
         if tuple(sizes[level]) != wanted or 0 in wanted:
             raise InputError(

@@ -19,10 +19,10 @@ from torch import Tensor
 from detectron2_patch.codec.learned.integer_model import ROWS, IntegerModel, quantise, restore
 from detectron2_patch.codec.learned.latent_coder import SYMBOLS, LatentCoder
 from detectron2_patch.codec.learned.model import PyramidModel
-from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.codec.learned.recipe import Recipe, make_recipe
 from detectron2_patch.codec.provenance import Provenance
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.levels import check_levels
 from detectron2_patch.utils.files import atomic_write
 
 KIND = "detectron2_patch learned codec 2"
@@ -147,7 +147,8 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 
 def _read_model(tensors: Mapping[str, Tensor], channels: int, recipe: Recipe) -> PyramidModel:
-    model = PyramidModel(channels, recipe)
+    levels = sorted(n.removeprefix("mean_") for n in tensors if n.startswith("mean_"))
+    model = PyramidModel(channels, recipe, check_levels(levels))
     state = model.state_dict()
     for name, value in state.items():
         if name.startswith(_TRANSFORMS):
@@ -155,7 +156,7 @@ def _read_model(tensors: Mapping[str, Tensor], channels: int, recipe: Recipe) ->
                 raise ValueError(f"{name} has another form")
             state[name] = tensors[name].to(value.dtype)
     model.load_state_dict(state)
-    for level in CODED:
+    for level in model.levels:
         if not (getattr(model, f"spread_{level}") > 0).all():
             raise ValueError("a spread that isn't above 0")
     return model.eval().requires_grad_(False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from detectron2_patch.codec.learned.network import AT_STRIDE
+from detectron2_patch.codec.learned.network import STRIDES
 from detectron2_patch.errors import InputError
 
 
@@ -22,7 +22,7 @@ class Recipe:
         depth: residual blocks at stride 16, in the encoder and in the decoder.
         groups: channels of the latent's groups, in coding order.
         stride: of the latent: 8, 16 or 32.
-        finest: the finest level that the encoder reads: p2 or p3.
+        finest: the finest level that the encoder reads: p2 or p3 (p3, too, where there is no P2).
         context_width: channels inside the entropy model's networks.
         lambdas: weights of the distances against bits per pixel of the network's image; one codec
             each, trained from the one before.
@@ -132,8 +132,8 @@ def make_recipe(data: Any, source: str) -> Recipe:
     recipe = Recipe(**values)
     if len(recipe.widths) != 3:
         raise InputError(f"{source}: widths has {len(recipe.widths)} numbers; give 3")
-    if recipe.stride not in AT_STRIDE:
-        raise InputError(f"{source}: stride is {recipe.stride}; give {_any(AT_STRIDE)}")
+    if recipe.stride not in STRIDES:
+        raise InputError(f"{source}: stride is {recipe.stride}; give {_any(STRIDES)}")
     if recipe.crop % 64:
         raise InputError(f"{source}: crop is {recipe.crop}; give a multiple of 64")
     if recipe.ema >= 1:

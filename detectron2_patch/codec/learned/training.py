@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectron2_patch.codec.learned.clean_maps import CleanMaps, draw_crop
-from detectron2_patch.codec.learned.distillation import Heads, with_p6
+from detectron2_patch.codec.learned.distillation import Heads
 from detectron2_patch.codec.learned.file import CodecFile
 from detectron2_patch.codec.learned.model import PyramidModel
-from detectron2_patch.codec.learned.network import CODED
 from detectron2_patch.codec.learned.recipe import Recipe
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.files import atomic_write
@@ -84,7 +83,7 @@ class Training:
                 f"batch of {recipe.batch_size}; give more images"
             )
         torch.manual_seed(seed)
-        self.model = PyramidModel(channels, recipe)
+        self.model = PyramidModel(channels, recipe, maps.levels)
         self.start = None if start is None else start.sha256
         if start is None:
             step = max(1, self.count // _UNITS_FROM)
@@ -143,24 +142,23 @@ class Training:
 
     def distances(self, model: PyramidModel, clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bits per pixel of the network's image, and the distances by their name."""
-        height, width = clean["p2"].shape[-2:]
-        size = 4 * height, 4 * width
+        size = _image_size(clean)
         with self._mixed():
             wanted = model.normalise(clean)
             latent = model.encoder(wanted)
         noisy = model.training and not self.rate
         received, bits = model.entropy_model(latent.float(), noisy)
         with self._mixed():
-            sizes = {level: clean[level].shape[-2:] for level in CODED}
+            sizes = {level: clean[level].shape[-2:] for level in model.levels}
             decoded = model.decoder(received, sizes)
-            errors = [F.mse_loss(decoded[n].float(), wanted[n]) for n in CODED]
+            errors = [F.mse_loss(decoded[n].float(), wanted[n]) for n in model.levels]
             parts = {
                 "bits_per_pixel": bits.mean() / (size[0] * size[1]),
                 "squared_error": sum(errors) / len(errors),
             }
             if self.rate or self.iteration >= self.recipe.heads_from:
-                target = self.heads.target(with_p6(clean), size)
-                decoded = with_p6(model.restore_units(decoded))
+                target = self.heads.target(clean, size)
+                decoded = model.restore_units(decoded)
                 parts |= self.heads.losses(decoded, target)
         return parts
 
@@ -188,7 +186,9 @@ class Training:
                 (self.iteration + 1) * self.recipe.batch_size,
             )
         ]
-        return {n: torch.stack([crop[n] for crop in crops]).to(self.device) for n in CODED}
+        return {
+            n: torch.stack([crop[n] for crop in crops]).to(self.device) for n in self.maps.levels
+        }
 
     def _drawn(self, place: int) -> int:
         epoch, place = divmod(place, self.count)
@@ -216,7 +216,7 @@ class Training:
         sums: dict[str, float] = {}
         for number in range(self.count, len(self.maps)):
             maps = self.maps[number]
-            clean = {n: maps[n][None].float().to(self.device) for n in CODED}
+            clean = {n: maps[n][None].float().to(self.device) for n in self.maps.levels}
             for name, value in self.distances(self.average, clean).items():
                 sums[name] = sums.get(name, 0.0) + float(value) / self.recipe.held_out
         return sums
@@ -226,9 +226,9 @@ class Training:
         """Of an image by the averaged weights, ``(C, h, w)`` on the CPU, and the image's size as
         the network sees it."""
         maps = self.maps[number]
-        clean = {n: maps[n][None].float().to(self.device) for n in CODED}
+        clean = {n: maps[n][None].float().to(self.device) for n in self.maps.levels}
         latent = self.average.encoder(self.average.normalise(clean))[0].cpu()
-        return latent, (4 * maps["p2"].shape[-2], 4 * maps["p2"].shape[-1])
+        return latent, _image_size(maps)
 
     def save(self, path: Path) -> None:
         """Write all of the state, whole or not at all."""
@@ -274,6 +274,14 @@ class Training:
             del recipe[name]
         start = [] if self.start is None else [self.start]
         return digest([recipe, self.seed, self.maps.names(), *start])
+
+
+def _image_size(maps: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Height and width of the network's image, from the finest map."""
+    finest = min(maps)
+    height, width = maps[finest].shape[-2:]
+    stride = 2 ** int(finest[1:])
+    return stride * height, stride * width
 
 
 def check_form(recipe: Recipe, start: CodecFile) -> None:

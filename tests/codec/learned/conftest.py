@@ -46,10 +46,10 @@ RECIPE = Recipe(
 )
 
 
-def make_model(recipe=RECIPE):
+def make_model(recipe=RECIPE, levels=CODED):
     """A model whose entropy model says something of each value, as a trained one does."""
     torch.manual_seed(0)
-    made = PyramidModel(CHANNELS, recipe)
+    made = PyramidModel(CHANNELS, recipe, levels)
     for context in made.entropy_model.contexts:
         torch.nn.init.normal_(context.give.weight, std=0.3)
         torch.nn.init.normal_(context.give.bias, std=0.3)
@@ -64,19 +64,22 @@ def model():
 @pytest.fixture
 def maps():
     """Maps ``(C, H, W)`` of an image, odd at P4 and P5."""
+    return make_maps(CODED)
+
+
+def make_maps(levels):
     generator = torch.Generator().manual_seed(1)
-    sizes = {"p2": (36, 20), "p3": (18, 10), "p4": (9, 5), "p5": (5, 3)}
-    assert tuple(sizes) == CODED
-    return {n: torch.randn(CHANNELS, *size, generator=generator) for n, size in sizes.items()}
+    sizes = {"p2": (36, 20), "p3": (18, 10), "p4": (9, 5), "p5": (5, 3), "p6": (3, 2), "p7": (2, 1)}
+    return {n: torch.randn(CHANNELS, *sizes[n], generator=generator) for n in levels}
 
 
 @pytest.fixture
-def make_codec(maps, tmp_path):
+def make_codec(tmp_path):
     """The path of a codec's file; what is given changes the recipe."""
 
-    def make(**changes):
-        recipe = replace(RECIPE, **changes)
-        model, counts = make_model(recipe), Counts()
+    def make(levels=CODED, **changes):
+        recipe, maps = replace(RECIPE, **changes), make_maps(levels)
+        model, counts = make_model(recipe, levels), Counts()
         integers = IntegerModel(recipe.groups, quantise(model.entropy_model))
         latent = model.encoder(model.normalise({n: one[None] for n, one in maps.items()}))[0]
         counts.add(integers, 4 * latent)

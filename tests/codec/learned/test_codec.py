@@ -8,10 +8,13 @@ import torch
 
 from detectron2_patch.codec.learned.codec import LearnedCodec
 from detectron2_patch.codec.learned.file import read_codec
-from detectron2_patch.codec.learned.network import AT_STRIDE
+from detectron2_patch.codec.learned.model import PyramidModel
+from detectron2_patch.codec.learned.network import latent_size
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.registry import PYRAMID_CODECS
 from detectron2_patch.settings.setting import Setting
+
+from .conftest import CHANNELS, RECIPE, make_maps
 
 
 @pytest.fixture
@@ -53,9 +56,42 @@ def test_other_strides_and_levels(stride, finest, make_codec, maps, sizes):
     received = codec.decode(data, sizes)
     assert {level: tuple(one.shape[1:]) for level, one in received.items()} == sizes
     (latent,) = codec.file.model.encoder({level: one[None] for level, one in maps.items()})
-    assert tuple(latent.shape[1:]) == sizes[AT_STRIDE[stride]]
+    assert tuple(latent.shape[1:]) == latent_size(stride, sizes)
     same = codec.encode({**maps, "p2": maps["p2"] + 1}) == data
     assert same == (finest == "p3")
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize(
+    "levels",
+    [("p3", "p4", "p5", "p6", "p7"), ("p2", "p3", "p4"), ("p2", "p3", "p4", "p5", "p6", "p7")],
+)
+def test_other_pyramids(levels, stride, make_codec):
+    """Every level reaches the bytes and comes back; the file and a result's JSON say which."""
+    codec = LearnedCodec.parse(str(make_codec(levels, stride=stride)))
+    maps = make_maps(levels)
+    sizes = {level: tuple(one.shape[1:]) for level, one in maps.items()}
+    data = codec.encode(maps)
+    received = codec.decode(data, sizes)
+    assert codec.levels == levels
+    assert {level: tuple(one.shape[1:]) for level, one in received.items()} == sizes
+    for level in levels:
+        assert codec.encode({**maps, level: maps[level] + 3}) != data
+    setting = Setting.parse(["--codec", codec.path], levels=levels)
+    assert Setting.from_json(setting.to_json()) == setting
+    assert setting.by_level() == dict.fromkeys(levels, codec)
+
+
+def test_a_pyramid_that_no_codec_carries_is_refused():
+    for levels in (("p4", "p5"), ("p1", "p2", "p3", "p4"), ("p2", "p3")):
+        with pytest.raises(InputError, match="code its levels one by one"):
+            PyramidModel(CHANNELS, RECIPE, levels)
+
+
+def test_a_codec_of_other_levels_is_refused(make_codec):
+    path = make_codec()
+    with pytest.raises(InputError, match="has no p2"):
+        Setting.parse(["--codec", str(path)], levels=("p3", "p4", "p5", "p6", "p7"))
 
 
 def test_equal_files_are_equal_settings(codec, codec_path):

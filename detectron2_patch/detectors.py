@@ -80,7 +80,7 @@ def load_detector(
         raise InputError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     path = find_config(os.fspath(config))
     cfg = load_cfg(path, [str(word) for word in overrides])
-    name, _ = choose_engine(engine)
+    name, _ = choose_engine(engine, cfg)
     check_config(name, cfg, training=False)
     file = _weights(weights, cfg, path)
     built = build_engine(name, cfg, choose_device(device, cfg))

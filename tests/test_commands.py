@@ -191,7 +191,7 @@ def cut_off(monkeypatch, shared):
         shutil.copy(shared / "small.json.gz", task.folder)
 
     set_ = monkeypatch.setattr
-    set_(choice, "choose_engine", lambda wanted: ("torchvision", "stubbed"))
+    set_(choice, "choose_engine", lambda wanted, cfg=None: ("torchvision", "stubbed"))
     set_(choice, "build_engine", small_engine)
     set_(TorchvisionEngine, "load_weights", load_weights)
     set_(TorchvisionEngine, "train", train)

@@ -510,10 +510,10 @@ def open_config(args: argparse.Namespace, training: bool = False) -> tuple[str, 
     from detectron2_patch.engines.zoo import find_config
 
     import_modules(getattr(args, "imports", ()))
-    name, why = choose_engine(args.engine)
-    logger.info("engine %s: %s", name, why)
     config_file = find_config(args.config_file) if args.config_file else DEMO_CONFIG
     cfg = load_cfg(config_file, args.opts)
+    name, why = choose_engine(args.engine, cfg)
+    logger.info("engine %s: %s", name, why)
     check_config(name, cfg, training=training)
     return name, cfg, choose_device(args, cfg)
 

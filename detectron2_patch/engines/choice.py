@@ -13,14 +13,19 @@ AUTO, TORCHVISION, DETECTRON2 = ENGINES = ("auto", "torchvision", "detectron2")
 _HELP = "docs/detectron2.md says how to install it, and --engine torchvision does without"
 
 
-def choose_engine(wanted: str) -> tuple[str, str]:
+def choose_engine(wanted: str, cfg=None) -> tuple[str, str]:
     """The engine's name and why it is that one; ``auto`` takes detectron2 where it works.
+
+    Args:
+        cfg: the configuration, where there is one: a model of torchvision's is torchvision's to run.
 
     Raises:
         InputError: detectron2 is asked for and is missing or broken.
     """
     if wanted == TORCHVISION:
         return TORCHVISION, "asked for"
+    if wanted == AUTO and cfg is not None and is_torchvision(cfg):
+        return TORCHVISION, f"{cfg.MODEL.META_ARCHITECTURE} is torchvision's own"
     problem = detectron2_problem()
     if problem is None:
         why = "asked for" if wanted == DETECTRON2 else "it is installed"

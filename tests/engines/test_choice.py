@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from detectron2_patch.config import load_cfg
 from detectron2_patch.engines import choice
 from detectron2_patch.errors import InputError
 
@@ -64,3 +65,10 @@ def test_auto_leaves_a_broken_detectron2_and_says_why(installed):
 def test_auto_takes_detectron2_where_it_works(detectron2):
     name, why = choice.choose_engine("auto")
     assert name == "detectron2" and detectron2.__version__ in why
+
+
+def test_a_model_of_torchvisions_is_torchvisions_to_run(monkeypatch):
+    cfg = load_cfg("configs/torchvision/fcos_resnet50_fpn.yaml")
+    monkeypatch.setattr(choice, "detectron2_problem", lambda: pytest.fail("it was asked for"))
+    name, why = choice.choose_engine("auto", cfg)
+    assert name == "torchvision" and "torchvision's own" in why

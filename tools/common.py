@@ -291,14 +291,9 @@ def add_older(parser: argparse.ArgumentParser, flag: str, dest: str, **options: 
     parser.add_argument(flag, dest=dest, help=argparse.SUPPRESS, **options)
 
 
-def add_common_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
-    """The flags of every command that evaluates a detector on a dataset; see ``add_overrides``."""
+def add_process_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that several processes may share; see ``start``."""
     add = parser.add_argument
-    add(
-        "--resume",
-        action="store_true",
-        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint",
-    )
     add(
         "--num-gpus",
         type=whole(0),
@@ -320,6 +315,17 @@ def add_common_flags(parser: argparse.ArgumentParser, data: str = "--test-data")
         metavar="URL",
         help="tcp://HOST:PORT of machine 0; auto (default) finds a port on a single machine",
     )
+
+
+def add_common_flags(parser: argparse.ArgumentParser, data: str = "--test-data") -> None:
+    """The flags of every command that evaluates a detector on a dataset; see ``add_overrides``."""
+    add = parser.add_argument
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the training in OUTPUT_DIR; evaluating, take its last checkpoint",
+    )
+    add_process_flags(parser)
     add("-o", "--results-dir", default=RUNS, metavar="DIR", help=f"where the JSON goes ({RUNS})")
     add_model_flags(parser, data)
 

@@ -17,9 +17,10 @@ from common import (
     add_model_flags,
     add_older,
     add_overrides,
-    command,
+    add_process_flags,
     find_weights,
     prepare_model,
+    start,
 )
 from grammar import check_output_folder, whole
 
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--resume", action="store_true", help="continue the training in DIR")
     add("--seed", type=whole(0), default=0, metavar="N", help="of everything that is drawn (0)")
+    add_process_flags(parser)
     add_model_flags(parser)
     add_overrides(parser)
     return parser
@@ -78,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return command(build_parser, run, argv, ["--lambda"])
+    return start(build_parser, run, __file__, argv, ["--lambda"])
 
 
 def run(args: argparse.Namespace) -> None:
@@ -88,7 +90,6 @@ def run(args: argparse.Namespace) -> None:
     recipe = read_recipe(args.recipe)
     if args.lambdas is not None:
         recipe = dataclasses.replace(recipe, lambdas=parse_lambdas(args.lambdas))
-    args.num_gpus = None
     folder = Path(args.output)
     checkpoint = _checkpoint(folder, args.resume)
 
@@ -156,11 +157,11 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     from detectron2_patch.utils.files import sha256
 
     heads = frozen_heads(engine, recipe.proposals)
-    start = None if args.start is None else read_codec(args.start, "--start")
-    if start is not None:
-        check_form(recipe, start)
-        start.check_detector(sha256(weights), map_config(engine.cfg))
-        start.check_images([test.image_path(image) for image in test.images])
+    earlier = None if args.start is None else read_codec(args.start, "--start")
+    if earlier is not None:
+        check_form(recipe, earlier)
+        earlier.check_detector(sha256(weights), map_config(engine.cfg))
+        earlier.check_images([test.image_path(image) for image in test.images])
     paths = [train.image_path(image) for image in train.images]
     keys = keys_apart(paths, train, test)
     backbone = backbone_digest(engine.model)
@@ -169,7 +170,7 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     maps.make(engine, engine.cfg.DATALOADER.NUM_WORKERS)
     channels = maps.channels()
     device = torch.device(str(engine.model.device))
-    training = Training(recipe, heads, maps, channels, device, args.seed, start)
+    training = Training(recipe, heads, maps, channels, device, args.seed, earlier)
     if checkpoint is not None:
         training.load(checkpoint)
     meta = {
@@ -180,8 +181,8 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
         "images": keys,
         "channels": channels,
     }
-    if start is not None:
-        meta |= {"start": start.sha256, "images": sorted({*keys, *start.meta["images"]})}
+    if earlier is not None:
+        meta |= {"start": earlier.sha256, "images": sorted({*keys, *earlier.meta["images"]})}
     held_out = dataclasses.replace(train, images=train.images[-recipe.held_out :])
     run_training(training, folder, meta, HeldOut(engine, held_out).measure)
 
@@ -190,24 +191,32 @@ class HeldOut:
     """Says the AP of finished codecs on held-out training images, where they have labels."""
 
     def __init__(self, engine, images) -> None:
-        self.engine, self.images, self.clean = engine, images, None
+        self.engine, self.images = engine, images
+        self.clean: list[float | None] = []
 
     def measure(self, path: Path) -> None:
         """Of the codec of a file, over its real bytes."""
-        images, annotations = self.images.images, self.images.annotations
-        if not any(annotations[image["id"]] for image in images):
-            return
-        if self.clean is None:
-            self.clean = self._ap([])
-        received = self._ap(["--codec", str(path)])
-        message = "%d held-out training images: AP %.2f, clean %.2f"
-        logging.info(message, len(images), received, self.clean)
+        from detectron2_patch.utils.distributed import world_size
 
-    def _ap(self, words: list[str]) -> float:
+        images, annotations = self.images.images, self.images.annotations
+        labelled = any(annotations[image["id"]] for image in images)
+        if not labelled or len(images) < world_size():  # which each need one
+            return
+        if not self.clean:
+            self.clean.append(self._ap([]))
+        received = self._ap(["--codec", str(path)])
+        if received is None:  # rank 0 has it
+            return
+        message = "%d held-out training images: AP %.2f, clean %.2f"
+        logging.info(message, len(images), received, *self.clean)
+
+    def _ap(self, words: list[str]) -> float | None:
         from detectron2_patch.pipeline import evaluate
         from detectron2_patch.settings.setting import Setting
 
-        return evaluate(self.engine, self.images, Setting.parse(words)).results["bbox"]["AP"]
+        setting = Setting.parse(words, levels=self.engine.levels)
+        done = evaluate(self.engine, self.images, setting)
+        return None if done is None else done.results["bbox"]["AP"]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def choose_engine(wanted: str, cfg=None) -> tuple[str, str]:
     """The engine's name and why it is that one; ``auto`` takes detectron2 where it works.
 
     Args:
-        cfg: the configuration, where there is one: a model of torchvision's is torchvision's to run.
+        cfg: the configuration, where there is one: torchvision runs its own models.
 
     Raises:
         InputError: detectron2 is asked for and is missing or broken.

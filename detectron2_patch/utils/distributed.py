@@ -21,11 +21,14 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.utils.machine import usable_cores
 from detectron2_patch.utils.process import Stopped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Item = TypeVar("Item")
 TIMEOUT = timedelta(minutes=30)  # detectron2's; a process that dies is noticed at once
@@ -81,6 +84,24 @@ def gather(value: Item) -> list[Item] | None:
     with _alive():
         dist.gather_object(value, parts, group=_objects)
     return parts
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Give each tensor, of one shape in every process, the mean of all processes' values.
+
+    Raises:
+        InputError: another process has died.
+    """
+    if world_size() == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    together = torch.cat([one.reshape(-1) for one in tensors])
+    with _alive():
+        dist.all_reduce(together)
+    parts = (together / world_size()).split([one.numel() for one in tensors])
+    torch._foreach_copy_(list(tensors), [p.view_as(t) for p, t in zip(parts, tensors)])
 
 
 def barrier() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -187,6 +189,46 @@ def stop_after_first(start_rate):
         start_rate(self, rate)
 
     return start
+
+
+def in_two_processes(arguments):
+    words = [sys.executable, "tools/train_codec.py", "--num-gpus", "2", *arguments]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_share_each_batch(train, arguments, tiny):
+    """From a codec on, where no noise is drawn, they end where one process does. (The heads'
+    distances are means over objects, of which each process has its own number.)"""
+    document = json.loads((tiny / "train.json").read_text())
+    box = {"id": 99, "image_id": document["images"][-1]["id"], "category_id": 7, "iscrowd": 0}
+    document["annotations"] = [{**box, "bbox": [5, 5, 20, 20], "area": 400}]
+    (tiny / "train.json").write_text(json.dumps(document))
+    assert train.main(arguments(lambdas=[1.0])) == 0
+    begin = ["--start", str(tiny / "out" / "codec_1.safetensors")]
+    alike = dict.fromkeys(("objectness", "anchors", "classes", "boxes"), 0.0)
+    alike |= {"lambdas": [9.0], "mixed": False, "held_out": 2}
+    assert train.main(arguments(*begin, output="one", **alike)) == 0
+    done = in_two_processes(arguments(*begin, output="two", **alike))
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        torch.load(tiny / name / "checkpoint.pt", weights_only=True) for name in ("one", "two")
+    )
+    start = read_codec(begin[1]).model.state_dict()
+    for name, value in one["model"].items():
+        assert torch.allclose(value, two["model"][name], atol=1e-5), name
+    moved = [n for n, x in one["model"].items() if not torch.allclose(x, start[n], atol=1e-3)]
+    assert len(moved) > 20
+    metrics = [(tiny / name / "metrics.json").read_text().splitlines() for name in ("one", "two")]
+    assert len(metrics[0]) == len(metrics[1])
+    assert (tiny / "two" / "codec_1.safetensors").exists()
+    assert done.stderr.count("held-out training images") == 1
+
+
+def test_a_batch_that_processes_cannot_share_is_one_line(arguments):
+    done = in_two_processes(arguments(batch_size=1))
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "give a multiple of 2 in --recipe" in errors[0]
 
 
 def test_a_loss_that_is_no_number_stops_before_the_checkpoint(

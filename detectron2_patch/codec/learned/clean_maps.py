@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS, span, subsampled, wire_levels
+from detectron2_patch.utils import distributed
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.progress import progress
 
@@ -109,8 +110,8 @@ class CleanMaps:
         return cells
 
     def make(self, engine, workers: int) -> None:
-        """Make those that aren't there yet; shows progress."""
-        missing = [n for n in range(len(self)) if not self._is_whole(n)]
+        """Make those that aren't there yet, each process its share; shows progress."""
+        missing = distributed.share([n for n in range(len(self)) if not self._is_whole(n)])
         inputs = engine.read_all([self.views[n].path for n in missing], workers)
         bar = progress(inputs, total=len(missing), unit="image", desc="clean maps")
         for number, one in zip(missing, bar):
@@ -120,6 +121,7 @@ class CleanMaps:
             tensors = {level: maps[level][0].half().contiguous().cpu() for level in self.levels}
             with atomic_write(self.paths[number]) as file:
                 file.write(save(tensors))
+        distributed.barrier()
 
     def _is_whole(self, number: int) -> bool:
         try:

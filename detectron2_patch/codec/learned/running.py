@@ -13,6 +13,7 @@ from detectron2_patch.codec.learned.file import write_codec
 from detectron2_patch.codec.learned.integer_model import IntegerModel, quantise
 from detectron2_patch.codec.learned.latent_coder import Counts, LatentCoder
 from detectron2_patch.codec.learned.training import Training
+from detectron2_patch.utils import distributed
 from detectron2_patch.utils.files import add_line
 from detectron2_patch.utils.progress import progress
 
@@ -35,22 +36,23 @@ def run(
         training: new, or loaded from a checkpoint.
         folder: also of the checkpoint and of the metrics, a line of JSON each.
         meta: of the files, see ``file.CodecFile``.
-        finished: called with each file once it is written.
+        finished: called in every process with each file once it is written.
     """
     rates = len(training.recipe.lambdas)
     while True:
         _train(training, folder)
         if training.rate:
             path = codec_path(folder, training)
-            write_codec(
-                path, training.average, tables(training, _COUNTED), {**meta, **_told(training)}
-            )
-            logger.info("wrote %s", path)
+            if distributed.rank() == 0:
+                told = {**meta, **_told(training)}
+                write_codec(path, training.average, tables(training, _COUNTED), told)
+                logger.info("wrote %s", path)
+            distributed.barrier()
             finished(path)
         if training.rate == rates:
             return [codec_path(folder, training, rate) for rate in range(1, rates + 1)]
         training.start_rate(training.rate + 1)
-        training.save(folder / CHECKPOINT)
+        _save(training, folder)
 
 
 def codec_path(folder: Path, training: Training, rate: int | None = None) -> Path:
@@ -74,7 +76,10 @@ def _train(training: Training, folder: Path) -> None:
     sums: dict[str, float] = {}
     left = range(training.iteration, training.iterations)
     what = f"rate {training.rate} of {len(recipe.lambdas)}" if training.rate else "with noise"
-    bar = progress(left, desc=what, unit="it", initial=left.start, total=left.stop)
+    first = distributed.rank() == 0
+    bar = progress(
+        left, desc=what, unit="it", initial=left.start, total=left.stop, disable=not first
+    )
     for _ in bar:
         for name, value in training.step().items():
             sums[name] = sums.get(name, 0.0) + value / _WINDOW
@@ -85,12 +90,20 @@ def _train(training: Training, folder: Path) -> None:
             sums, start = {}, time.perf_counter()
         last = training.iteration == training.iterations
         if training.iteration % recipe.watch_every == 0 or last:
-            training.save(folder / CHECKPOINT)
-            _note(training, folder, {"held_out": watch(training)})
+            _save(training, folder)
+            if first:
+                _note(training, folder, {"held_out": watch(training)})
             start = time.perf_counter()
 
 
+def _save(training: Training, folder: Path) -> None:
+    if distributed.rank() == 0:
+        training.save(folder / CHECKPOINT)
+
+
 def _note(training: Training, folder: Path, values: Mapping[str, Any]) -> None:
+    if distributed.rank() > 0:
+        return
     line = {"rate": training.rate, "iteration": training.iteration, **values}
     add_line(folder / METRICS, json.dumps(line))
 

@@ -1,7 +1,8 @@
 """The training of codecs of one detector: with noise first, then each rate from the one before.
 
 Everything drawn follows from the seed and the iteration's number, so that a training that was
-killed and resumed ends where the uninterrupted one ends, bit for bit.
+killed and resumed ends where the uninterrupted one ends, bit for bit. Several processes share each
+batch and keep the same weights; the first writes the files.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from detectron2_patch.codec.learned.file import CodecFile
 from detectron2_patch.codec.learned.model import PyramidModel
 from detectron2_patch.codec.learned.recipe import Recipe
 from detectron2_patch.errors import InputError
+from detectron2_patch.utils import distributed
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.json_values import digest
 from detectron2_patch.weights.checkpoint import wrong_checksum
@@ -60,7 +62,8 @@ class Training:
         start: a codec of the same detector to go on from, at the first rate, without noise.
 
     Raises:
-        InputError: too few images, or a codec of another form to start from.
+        InputError: too few images, a batch that several processes can't share, or a codec of
+            another form to start from.
     """
 
     def __init__(
@@ -81,6 +84,12 @@ class Training:
             raise InputError(
                 f"{len(maps)} training images, of which {recipe.held_out} are held out, make no "
                 f"batch of {recipe.batch_size}; give more images"
+            )
+        processes = distributed.world_size()
+        if recipe.batch_size % processes:
+            raise InputError(
+                f"batch_size is {recipe.batch_size} and there are {processes} processes, which "
+                f"share it; give a multiple of {processes} in --recipe"
             )
         torch.manual_seed(seed)
         self.model = PyramidModel(channels, recipe, maps.levels)
@@ -118,13 +127,17 @@ class Training:
             InputError: loss or gradient is no finite number; the weights are as before.
         """
         clean = self._batch()
-        torch.manual_seed(self._seed_of(self.iteration))  # the noise of the rate
+        # the noise of the rate, another in each process
+        torch.manual_seed(self._seed_of(self.iteration) + distributed.rank() * 10_000_019**2)
         parts = self.distances(self.model, clean)
         loss = self._loss(parts)
         self.optimiser.zero_grad()
         loss.backward()
+        told = {"loss": loss.detach(), **{n: value.detach() for n, value in parts.items()}}
+        distributed.average([*told.values()])
+        distributed.average([x.grad for x in self.model.parameters() if x.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        for what, value in (("loss", loss.item()), ("gradient", norm.item())):
+        for what, value in (("loss", told["loss"].item()), ("gradient", norm.item())):
             if not math.isfinite(value):
                 raise InputError(
                     f"the {what} is {value} at iteration {self.iteration} of rate {self.rate}; the "
@@ -135,10 +148,7 @@ class Training:
         self.optimiser.step()
         self._average()
         self.iteration += 1
-        return {
-            "loss": loss.item(),
-            **{name: float(value.detach()) for name, value in parts.items()},
-        }
+        return {name: float(value) for name, value in told.items()}
 
     def distances(self, model: PyramidModel, clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Bits per pixel of the network's image, and the distances by their name."""
@@ -177,18 +187,14 @@ class Training:
         return (self.seed * 1009 + self.rate) * 10_000_019 + iteration
 
     def _batch(self) -> dict[str, Tensor]:
-        """The crops of this iteration: each epoch is a permutation of its own."""
-        generator = torch.Generator().manual_seed(self._seed_of(self.iteration))
-        crops = [
-            draw_crop(self.maps[self._drawn(place)], self.cells, generator)
-            for place in range(
-                self.iteration * self.recipe.batch_size,
-                (self.iteration + 1) * self.recipe.batch_size,
-            )
-        ]
-        return {
-            n: torch.stack([crop[n] for crop in crops]).to(self.device) for n in self.maps.levels
-        }
+        """This process's crops of this iteration: each epoch is a permutation of its own."""
+        size = self.recipe.batch_size
+        crops = []
+        for place in distributed.share(range(self.iteration * size, (self.iteration + 1) * size)):
+            generator = torch.Generator().manual_seed(self._seed_of(place))
+            crops.append(draw_crop(self.maps[self._drawn(place)], self.cells, generator))
+        levels = self.maps.levels
+        return {n: torch.stack([crop[n] for crop in crops]).to(self.device) for n in levels}
 
     def _drawn(self, place: int) -> int:
         epoch, place = divmod(place, self.count)

@@ -118,7 +118,7 @@ def test_a_fitted_file_is_taken_by_its_path(fitted_file, detector):
 
 def test_a_fitted_file_of_another_detector_is_refused(fitted_file):
     other = build_engine("torchvision", load_cfg("configs/demo.yaml"), "cpu")
-    with pytest.raises(InputError, match="of another detector"):
+    with pytest.raises(InputError, match="another detector"):
         patch_pyramid(other, "--rank 16", fitted=fitted_file).__enter__()
 
 

@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     used = [one for setting in settings for one in setting.treatments]
     check_fitted(used, fitted, cfg, weights)
     engine.load_weights(weights)
+    check_models(settings, fitted, engine)
     conditions = {
         **machine(),
         "engine": engine.name,
@@ -105,6 +106,14 @@ def run(args: argparse.Namespace) -> None:
     rows = [[one.label, *cost_cells(costs.get(one))] for one in settings]
     head = [f"{side}: {name}" for side in ("sender", "receiver") for name in COLUMNS]
     print(tabulate(rows, headers=["", *head], tablefmt="github", disable_numparse=True))
+
+
+def check_models(settings: list, fitted, engine) -> None:
+    """Make sure that what the settings use was made for this detector's maps."""
+    from detectron2_patch.codec.fitted import check_fitted
+
+    for setting in settings:
+        check_fitted(setting, fitted, engine.model)
 
 
 def settings_of(results: list[dict], fitted, codecs: str | None) -> list:

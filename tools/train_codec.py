@@ -165,6 +165,8 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     paths = [train.image_path(image) for image in train.images]
     keys = keys_apart(paths, train, test)
     backbone = backbone_digest(engine.model)
+    if earlier is not None:
+        earlier.check_backbone(backbone)
     views = views_of(paths, keys, recipe.held_out, recipe.mirror)
     maps = CleanMaps(folder / "maps" / backbone[:12], views, engine.levels)
     maps.make(engine, engine.cfg.DATALOADER.NUM_WORKERS)

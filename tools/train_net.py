@@ -76,6 +76,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --train: the pyramid is degraded while training, too, as --cr and --scope say",
     )
+    add(
+        "--train-heads",
+        action="store_true",
+        help="with --train: the heads alone learn, from MODEL.WEIGHTS on; the maps stay as they "
+        "are, and with them codecs and fitted parts, by which --train-damaged may damage them then",
+    )
     add_common_flags(parser)
     add_overrides(parser)
     return parser
@@ -97,15 +103,17 @@ def run(args: argparse.Namespace) -> None:
         )
     fitted = open_fitted(args)
     setting = read_setting(args, fitted)
+    if args.train_heads and not args.train:
+        raise InputError("--train-heads is given without --train; add it, or leave both out")
     if args.train_damaged:
         check_damage(args, setting)
-    if args.train and setting.uses_fit:
+    if args.train and setting.uses_fit and not args.train_heads:
         raise InputError(
             "--train makes new weights, to which --fitted isn't fitted; train first, "
-            "then tools/fit.py, then evaluate"
+            "then tools/fit.py, then evaluate; or train the heads alone: --train-heads"
         )
     cfg, engine, dataset = prepare(args, training=args.train)
-    weights = train(args, setting, cfg, engine) if args.train else find_weights(args, cfg)
+    weights = train(args, setting, fitted, cfg, engine) if args.train else find_weights(args, cfg)
     check_fitted(setting.treatments, fitted, cfg, weights, dataset)
     engine.load_weights(weights)
     done = pipeline.evaluate(engine, dataset, setting, cfg.DATALOADER.NUM_WORKERS, fitted)
@@ -131,11 +139,13 @@ def check_damage(args: argparse.Namespace, setting) -> None:
             "--train-damaged is given without --train; an evaluation is damaged by "
             "--cr and --scope alone: leave it out"
         )
+    if args.train_heads:
+        return
     if setting.uses_fit or any(not hasattr(one, "ratio") or one.bits for one in _sent(setting)):
         raise InputError(
             "--train-damaged takes --cr, --send and --restore; a training has no "
-            "gradient through --bits, and nothing is fitted before it: leave --bits, "
-            "--rank and fit out"
+            "gradient through --bits and codecs, and nothing is fitted before it: leave these "
+            "out, or train the heads alone: --train-heads"
         )
 
 
@@ -145,23 +155,31 @@ def _sent(setting) -> list:
     return [one for one in setting.treatments if is_sent(one)]
 
 
-def train(args: argparse.Namespace, setting, cfg, engine) -> Path:
+def train(args: argparse.Namespace, setting, fitted, cfg, engine) -> Path:
     """Train on ``DATASETS.TRAIN`` or ``--train-data``; returns the last checkpoint.
 
-    With ``--train-damaged`` the heads learn from the pyramid that they will be evaluated on.
+    With ``--train-damaged`` the heads learn from the pyramid that they will be evaluated on, with
+    ``--train-heads`` nothing else learns.
     """
     from contextlib import nullcontext
 
     from detectron2_patch.data.catalog import open_dataset
     from detectron2_patch.patch import patch_pyramid
+    from detectron2_patch.training.trainer import freeze_backbone
     from detectron2_patch.weights import resolve_weights
 
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_classes(dataset, cfg)
-    start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
+    if args.train_heads:
+        start = find_weights(argparse.Namespace(**{**vars(args), "resume": False}), cfg)
+        check_fitted(setting.treatments, fitted, cfg, start)
+        engine.load_weights(start)
+        freeze_backbone(engine.model)
+    else:
+        start = resolve_weights(cfg.MODEL.WEIGHTS) if cfg.MODEL.WEIGHTS else None
     damage = nullcontext()
     if args.train_damaged:  # a resumed training may have nothing left to do
-        damage = patch_pyramid(engine.model, setting, must_run=False)
+        damage = patch_pyramid(engine.model, setting, fitted=fitted, must_run=False)
     with damage:
         return engine.train(dataset, start, resume=args.resume)
 

@@ -220,12 +220,7 @@ def check_fitted(setting: Setting, fitted: Fitted | None, model: nn.Module) -> N
     if not setting.uses_fit:
         return
     parts = need(fitted)
-    fitted_to = parts.meta.get("backbone")  # older files tell the weights' file alone
-    if fitted_to is not None and fitted_to != backbone_digest(model):
-        raise InputError(
-            "the fitted parts are of another detector, whose maps are others; fit to this one: "
-            f"{_HELP}"
-        )
+    parts.check_backbone(backbone_digest(model))
     if setting.fitted and parts.sha256 and setting.fitted != parts.sha256:
         raise InputError(
             f"the setting is of the fitted file {setting.fitted[:12]}, and {parts.sha256[:12]} is "

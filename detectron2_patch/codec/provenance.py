@@ -16,8 +16,9 @@ def image_key(path: str | os.PathLike) -> str:
 
 
 class Provenance:
-    """Of a file with ``meta``: weights (SHA-256 of the detector's file), config (see
-    ``fitted.map_config``), images (each one's key).
+    """Of a file with ``meta``: weights (SHA-256 of the detector's file), backbone (see
+    ``fitted.backbone_digest``; not in older files), config (see ``fitted.map_config``), images
+    (each one's key).
 
     Attributes:
         flag: that the file was given by.
@@ -33,12 +34,13 @@ class Provenance:
 
     def check_detector(self, weights_sha256: str, config: str) -> None:
         """Make sure that it was made for the maps of that file's detector under that
-        configuration.
+        configuration. Where it knows the backbone, that decides, once the model is there
+        (``check_model``): other heads read the same maps.
 
         Raises:
             InputError: it was made for others.
         """
-        if self.meta["weights"] != weights_sha256:
+        if "backbone" not in self.meta and self.meta["weights"] != weights_sha256:
             raise InputError(
                 f"{self.flag} {self.done} another detector (weights {self.meta['weights'][:12]}, "
                 f"and here {weights_sha256[:12]}); {self.do} one on this: {self.help}"
@@ -47,6 +49,18 @@ class Provenance:
             raise InputError(
                 f"{self.flag} {self.done} this detector with another INPUT or backbone "
                 f"configuration, whose maps are others; {self.do} again: {self.help}"
+            )
+
+    def check_backbone(self, digest: str) -> None:
+        """Make sure that it was made for the maps of this backbone.
+
+        Raises:
+            InputError: it was made for another's.
+        """
+        if self.meta.get("backbone", digest) != digest:
+            raise InputError(
+                f"{self.flag} {self.done} another detector, whose maps are others; {self.do} one "
+                f"on this: {self.help}"
             )
 
     def check_images(self, paths: Sequence[str | os.PathLike]) -> None:

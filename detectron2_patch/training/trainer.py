@@ -110,6 +110,17 @@ def train(cfg, model: nn.Module, dataset: CocoDataset, *, resume: bool) -> Path:
     return checkpoints.last_path(folder)
 
 
+def freeze_backbone(model: nn.Module) -> None:
+    """Let a training change the heads alone: the maps, and what was made for them, stay."""
+    backbone: Any = model.backbone
+    backbone.requires_grad_(False)
+    backbone.register_forward_pre_hook(_stay_in_evaluation)  # its norms, too
+
+
+def _stay_in_evaluation(module: nn.Module, args: Any) -> None:
+    module.eval()
+
+
 def _check_processes(cfg) -> None:
     """Refuse what several processes can't share."""
     processes = distributed.world_size()

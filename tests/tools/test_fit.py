@@ -98,19 +98,26 @@ def test_fitted_parts_in_an_evaluation_and_a_sweep(fit, train_net, sweep, argume
     assert first[0]["payload"]["side_bytes"]["restorer"] > 0
 
 
-def test_parts_of_another_detector_are_refused(fit, train_net, arguments, command, tiny, capsys):
+def test_parts_of_other_maps_are_refused_and_of_other_heads_are_not(
+    fit, train_net, arguments, command, tiny, capsys
+):
     import torch
 
     assert fit.main(arguments()) == 0
+    words = ["--rank", "2", "--fitted", str(tiny / "fitted.npz")]
+    assert train_net.main(command(*words[:1], "9", *words[2:])) == 2
+    assert "rank 9" in capsys.readouterr().err
+    state = torch.load(tiny / "weights.pth")
+    other = ["MODEL.WEIGHTS", str(tiny / "others.pth")]
+    state["model"]["backbone.fpn_output2.weight"] += 1
+    torch.save(state, tiny / "others.pth")
+    assert train_net.main(command(*words, opts=other)) == 2
+    assert "another detector" in capsys.readouterr().err
+    assert not list((tiny / "results").glob("*.json"))
     state = torch.load(tiny / "weights.pth")
     state["model"]["roi_heads.box_predictor.cls_score.bias"] += 1
     torch.save(state, tiny / "others.pth")
-    words = ["--rank", "2", "--fitted", str(tiny / "fitted.npz")]
-    assert train_net.main(command(*words, opts=["MODEL.WEIGHTS", str(tiny / "others.pth")])) == 2
-    assert "another detector" in capsys.readouterr().err
-    assert train_net.main(command(*words[:1], "9", *words[2:])) == 2
-    assert "rank 9" in capsys.readouterr().err
-    assert not (tiny / "results").exists()
+    assert train_net.main(command(*words, opts=other)) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from every_tool import RECIPE
 
 from detectron2_patch import load_results
 from detectron2_patch.results.packing import write_packed
@@ -294,6 +295,55 @@ def test_trains_with_the_damaged_pyramid(train_net, command, tiny):
         state = torch.load(folder / "model_final.pth", weights_only=True)["model"]
         weights.append(state["roi_heads.box_head.fc1.weight"])
     assert torch.isfinite(weights[1]).all() and not torch.equal(*weights)
+
+
+@pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
+def test_the_heads_alone_learn_on_decoded_maps(
+    load, train_net, command, tiny, tiny_opts, train_data, engine
+):
+    """The backbone stays, norms and all, so that a codec of its maps still serves."""
+    if engine == "detectron2":
+        pytest.importorskip("detectron2", reason="needs real detectron2")
+    (tiny / "recipe.yaml").write_text(RECIPE)
+    opts = ["MODEL.FPN.NORM", "BN"]  # whose statistics a training moves
+    document = json.loads((tiny / "train.json").read_text())
+    box = {"category_id": 7, "iscrowd": 0, "bbox": [5, 5, 30, 30], "area": 900}
+    document["annotations"] = [{**box, "id": n + 1, "image_id": n} for n in range(5)]
+    (tiny / "train.json").write_text(json.dumps(document))
+    words = ["-o", tiny / "codecs", "--recipe", tiny / "recipe.yaml", "--data", *train_data]
+    weights = weights_with_norms(tiny, [*tiny_opts, *opts])
+    line = command(*map(str, words), opts=[*opts, "MODEL.WEIGHTS", weights])
+    start = line.index("--results-dir")
+    del line[start : start + 2]
+    assert load("train_codec").main(line) == 0
+    codec = ["--codec", str(tiny / "codecs" / "codec_1.safetensors"), "--scope", "pyramid"]
+    more = ["--train", "--train-heads", "--train-damaged", "--train-data", *train_data, *codec]
+    opts += ["MODEL.WEIGHTS", str(tiny / "norms.pth"), "OUTPUT_DIR", str(tiny / "heads")]
+    opts += ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"]
+    opts += ["SOLVER.AMP.ENABLED", "False"]
+    assert train_net.main(command(*more, engine=engine, opts=opts)) == 0
+    before = torch.load(tiny / "norms.pth", weights_only=True)["model"]
+    after = torch.load(tiny / "heads" / "model_final.pth", weights_only=True)["model"]
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed and not any(name.startswith("backbone") for name in changed)
+    assert "roi_heads.box_head.fc1.weight" in changed
+    (result,) = load_results(tiny / "results")
+    assert result["setting"]["pyramid"]["codec"] == "learned"
+
+
+def weights_with_norms(tiny, opts):
+    from detectron2_patch.config import load_cfg
+    from detectron2_patch.engines.choice import build_engine
+
+    torch.manual_seed(0)
+    engine = build_engine("torchvision", load_cfg("configs/demo.yaml", opts), "cpu")
+    torch.save({"model": engine.model.state_dict()}, tiny / "norms.pth")
+    return str(tiny / "norms.pth")
+
+
+def test_heads_alone_need_a_training(train_net, command, tiny, capsys):
+    assert train_net.main(command("--train-heads")) == 2
+    refused(capsys, tiny, "--train-heads")
 
 
 def test_damage_of_a_training_needs_one(train_net, command, tiny, capsys):

@@ -105,18 +105,13 @@ class LearnedCodec(PyramidCodec):
         Raises:
             InputError: it was trained on another detector's.
         """
-        trained_on = self._opened().meta.get("backbone")
-        if trained_on is not None and trained_on != backbone_digest(model):
-            raise InputError(
-                "--codec was trained on another detector, whose maps are others; train one on "
-                "this: tools/train_codec.py"
-            )
+        self._opened().check_backbone(backbone_digest(model))
 
     def check_images(self, paths: Sequence) -> None:
         """See ``CodecFile.check_images``."""
         self._opened().check_images(paths)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, pyramid: Mapping[str, Tensor], fitted: Any = None) -> bytes:
         """The bytes of one image's clean maps ``(C, H, W)``, of ``levels`` at least.
 
@@ -138,7 +133,7 @@ class LearnedCodec(PyramidCodec):
             raise InputError("the maps hold NaN or infinity, which no codec can send")
         return file.coder.encode(latent, file.meta["dead_zone"])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(
         self, data: bytes, sizes: Mapping[str, Size], fitted: Any = None, device: Any = "cpu"
     ) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ _BOTTOM_UP = "backbone.bottom_up."
 _RPN = "proposal_generator.rpn_head."
 _CLASSES = "roi_heads.box_predictor.cls_score"
 _BOXES = "roi_heads.box_predictor.bbox_pred"
+_MASK = "roi_heads.mask_head."
+_MASKS = _MASK + "predictor"
 
 # Caffe2's layers; the RPN's are named after the level they were first made for.
 _LAYERS = [
@@ -35,6 +37,9 @@ _LAYERS = [
         (r"fc7", "roi_heads.box_head.fc2"),
         (r"cls_score", _CLASSES),
         (r"bbox_pred", _BOXES),
+        (r"_(?:\[mask\]|mask)_fcn(\d+)", _MASK + r"mask_fcn\1"),
+        (r"conv5_mask", _MASK + "deconv"),
+        (r"mask_fcn_logits", _MASKS),
     )
 ]
 _PARAMETERS = {
@@ -104,6 +109,8 @@ def _from_caffe2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             tensor = torch.cat([tensor[1:], tensor[:1]])
         elif name.startswith(_BOXES):  # no box for the background
             tensor = tensor[4:]
+        elif name.startswith(_MASKS):  # and no mask
+            tensor = tensor[1:]
         renamed[name] = tensor
     return renamed
 

@@ -60,8 +60,9 @@ def backbone_blobs(norm="bn_s bn_b"):
     return shapes
 
 
-def detector_blobs():
-    """Shapes of the whole narrow detector as Caffe2 names them; 3 classes."""
+def detector_blobs(masks=""):
+    """Shapes of the whole narrow detector as Caffe2 names them; 3 classes. ``masks``: what its mask
+    head's layers are called."""
     layers = {
         "conv_rpn_fpn2": (8, 8, 3, 3),
         "rpn_cls_logits_fpn2": (3, 8, 1, 1),
@@ -75,6 +76,9 @@ def detector_blobs():
         lateral = "" if stage == 5 else "_lateral"
         layers[f"fpn_inner_res{stage}_{last}_sum{lateral}"] = (8, channels, 1, 1)
         layers[f"fpn_res{stage}_{last}_sum"] = (8, 8, 3, 3)
+    if masks:
+        layers |= {f"{masks}_fcn{number}": (8, 8, 3, 3) for number in range(1, 3)}
+        layers |= {"conv5_mask": (8, 8, 2, 2), "mask_fcn_logits": (4, 8, 1, 1)}
     return {
         **backbone_blobs(),
         **{f"{name}_w": shape for name, shape in layers.items()},
@@ -92,11 +96,13 @@ def caffe2_file():
             "folded": backbone_blobs(),
             "statistics": backbone_blobs(norm),
             "detector": detector_blobs(),
+            "masks": detector_blobs("_[mask]"),
+            "masks, older": detector_blobs("_mask"),
         }[kind]
         shapes = {**shapes, "fc1000_w": (10, 64), "fc1000_b": (10,), "conv1_w_momentum": (4,)}
         rng = np.random.default_rng(0)
         blobs = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
-        return {"cfg": "MODEL: {}", "blobs": blobs} if kind == "detector" else blobs
+        return {"cfg": "MODEL: {}", "blobs": blobs} if "bbox_pred_w" in blobs else blobs
 
     return make
 

@@ -97,6 +97,23 @@ def test_a_caffe2_detector(tmp_path, config, small_model, caffe2_file):
     assert_same_after_loading(path, config, small_model())
 
 
+@pytest.mark.parametrize("kind", ["masks", "masks, older"])
+def test_a_caffe2_detector_with_masks(tmp_path, config, small_model, caffe2_file, kind):
+    opts = ["MODEL.MASK_ON", "True", "MODEL.ROI_MASK_HEAD.NUM_CONV", "2"]
+    opts += [
+        "MODEL.ROI_MASK_HEAD.CONV_DIM",
+        "8",
+        "MODEL.ROI_MASK_HEAD.NAME",
+        "MaskRCNNConvUpsampleHead",
+    ]
+    config.merge_from_list(opts)
+    path = tmp_path / "model_final.pkl"
+    path.write_bytes(pickle.dumps(caffe2_file(kind), 2))
+    model = small_model(*opts)
+    assert_same_after_loading(path, config, model)
+    assert model.roi_heads.mask_head.predictor.bias.shape == (3,)
+
+
 def test_a_torchvision_backbone(tmp_path, config, small_model):
     model, path, part = small_model(), tmp_path / "R-50.pkl", "backbone.bottom_up."
     named = {k.removeprefix(part): v for k, v in random_arrays(model).items() if k.startswith(part)}

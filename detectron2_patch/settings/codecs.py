@@ -127,7 +127,7 @@ class PyramidCodec(Codec):
 
     @classmethod
     def parse_for(cls, arguments: str, levels: Sequence[str]) -> PyramidCodec:
-        """``parse`` for a detector of ``levels``, which are meant where ``arguments`` names none."""
+        """``parse`` for a detector of ``levels``, which are meant where no levels are named."""
         return cls.parse(arguments)
 
     def with_words(self, levels: Sequence[str] | None, words: Mapping[str, Any]) -> PyramidCodec:

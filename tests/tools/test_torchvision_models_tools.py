@@ -37,3 +37,14 @@ def test_the_commands_say_what_such_a_file_needs(train_net, command, tiny, capsy
     torch.save({"backbone.body.conv1.weight": torch.zeros(64, 3, 7, 7)}, tiny / "weights.pth")
     assert train_net.main(command()) == 2
     assert "configs/torchvision/" in capsys.readouterr().err
+
+
+def test_a_sweep_of_a_detector_without_an_rpn_has_one_scope(sweep, capsys):
+    words = ["--grid", "1", "max", "--dry-run", "--device", "cpu", "--config-file"]
+    words.append("configs/torchvision/retinanet_resnet50_fpn.yaml")
+    assert sweep.main(words) == 0
+    scopes = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert scopes == ["pyramid"] * 32
+    for scope in ("rpn", "rpn pyramid"):
+        assert sweep.main([*words, "--scope", *scope.split()]) == 2
+        assert "no RPN" in capsys.readouterr().err

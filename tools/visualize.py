@@ -199,7 +199,8 @@ def draw(engine, image: Path, output: Path, detect, threshold: float, names, tit
     found = []
     for detections in (engine.detect(engine.read(image)), detect(image)):
         keep = detections["scores"] >= threshold
-        found.append({name: values[keep] for name, values in detections.items()})
+        boxes = ("boxes", "scores", "classes")  # masks and keypoints aren't drawn
+        found.append({name: detections[name][keep] for name in boxes})
     title = f"{title}, score {threshold:g} or more"
     write(compare(read_image(image, "RGB"), *found, names, title), output)
 

@@ -48,3 +48,16 @@ def test_a_sweep_of_a_detector_without_an_rpn_has_one_scope(sweep, capsys):
     for scope in ("rpn", "rpn pyramid"):
         assert sweep.main([*words, "--scope", *scope.split()]) == 2
         assert "no RPN" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", ["train_net", "sweep", "train_codec", "fit", "send"])
+def test_levels_that_the_detector_contradicts_are_refused(load, command, tiny, tool, capsys):
+    words = {"train_net": [], "sweep": ["--grid", "1", "2"], "send": [tiny / "sent", "--bits", "4"]}
+    given = words.get(tool, ["-o", tiny / ("made.npz" if tool == "fit" else "made")])
+    line = command(*map(str, given), "--levels", "p3 p4 p5 p6 p7")
+    if tool not in ("train_net", "sweep"):
+        start = line.index("--results-dir")
+        del line[start : start + 2]
+    assert load(tool).main(line) == 2
+    assert "the detector has P2 to P6" in capsys.readouterr().err
+    assert {path.name for path in tiny.iterdir()} == {"boxes.json", "images", "weights.pth"}

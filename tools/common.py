@@ -31,6 +31,7 @@ from grammar import (
 
 from detectron2_patch.engines.choice import AUTO, ENGINES
 from detectron2_patch.errors import InputError
+from detectron2_patch.settings.halves import WHOLE
 from detectron2_patch.settings.registry import IMAGE_CODECS, PYRAMID_CODECS, PYRAMID_FLAGS
 from detectron2_patch.utils import distributed, process
 
@@ -487,14 +488,31 @@ def prepare_model(args: argparse.Namespace, training: bool = False) -> tuple:
     import torch
 
     from detectron2_patch.data.catalog import open_dataset
-    from detectron2_patch.engines.choice import build_engine
 
     name, cfg, device = open_config(args, training)
     dataset = open_dataset(args.test_data, cfg.DATASETS.TEST, "DATASETS.TEST")
     check_classes(dataset, cfg)
     if cfg.SEED >= 0:
         torch.manual_seed(cfg.SEED)  # the initial weights of a training
-    return cfg, build_engine(name, cfg, device), dataset
+    return cfg, build_detector(args, name, cfg, device), dataset
+
+
+def build_detector(args: argparse.Namespace, name: str, cfg, device: str, part: str = WHOLE):
+    """The engine with its model, or a part of it.
+
+    Raises:
+        InputError: it can't be built, or has other levels than ``--levels`` says.
+    """
+    from detectron2_patch.engines.choice import build_engine
+    from detectron2_patch.settings.levels import span
+
+    engine = build_engine(name, cfg, device, part)
+    given = getattr(args, "levels", None)
+    if given is not None and tuple(given.split()) != engine.levels:
+        raise InputError(
+            f"--levels is {given!r}, and the detector has {span(engine.levels)}; give those"
+        )
+    return engine
 
 
 def check_classes(dataset, cfg) -> None:

@@ -26,6 +26,7 @@ from common import (
     add_model_flags,
     add_overrides,
     add_setting_flags,
+    build_detector,
     check_classes,
     check_fitted,
     command,
@@ -39,7 +40,7 @@ from common import (
 from grammar import check_outputs
 
 from detectron2_patch.errors import InputError
-from detectron2_patch.settings.levels import SCOPES
+from detectron2_patch.settings.levels import SCOPES, span
 
 EPILOG = """\
 examples:
@@ -151,7 +152,6 @@ def agreed_setting(args: argparse.Namespace, header, fitted):
 def prepare_heads(args: argparse.Namespace, header, setting, fitted) -> tuple:
     """The configuration, the engine with what a receiver needs of the model, and its weights."""
     from detectron2_patch.codec.fitted import map_config
-    from detectron2_patch.engines.choice import build_engine
     from detectron2_patch.settings.halves import HEADS, WHOLE
 
     name, cfg, device = open_config(args)
@@ -164,7 +164,12 @@ def prepare_heads(args: argparse.Namespace, header, setting, fitted) -> tuple:
                 "give the sender's --config-file and overrides"
             )
         check_fitted(setting.treatments, fitted, cfg, header.weights["sha256"])
-    engine = build_engine(name, cfg, device, HEADS if setting.image is None else WHOLE)
+    engine = build_detector(args, name, cfg, device, HEADS if setting.image is None else WHOLE)
+    if setting.image is None and engine.levels != setting.levels:
+        raise InputError(
+            f"the bitstreams are of {span(setting.levels)}, and this detector has "
+            f"{span(engine.levels)}; give the sender's --config-file and overrides"
+        )
     engine.load_weights(weights)
     return cfg, engine, weights
 

@@ -22,6 +22,7 @@ from common import (
     add_model_flags,
     add_overrides,
     add_setting_flags,
+    build_detector,
     check_fitted,
     command,
     find_weights,
@@ -119,7 +120,6 @@ def find_images(args: argparse.Namespace, cfg) -> tuple[Any, Iterable]:
 def make_sender(args: argparse.Namespace, setting, fitted, where: tuple, dataset) -> tuple:
     """The sender and what it says of all images."""
     from detectron2_patch.codec.fitted import map_config
-    from detectron2_patch.engines.choice import build_engine
     from detectron2_patch.settings.halves import BACKBONE
     from detectron2_patch.weights.parts import identity
     from detectron2_patch.wire.manifest import Header
@@ -132,7 +132,7 @@ def make_sender(args: argparse.Namespace, setting, fitted, where: tuple, dataset
     weights = find_weights(args, cfg)
     who = identity(weights)
     check_fitted(setting.treatments, fitted, cfg, who["sha256"], dataset)
-    engine = build_engine(name, cfg, device, BACKBONE)
+    engine = build_detector(args, name, cfg, device, BACKBONE)
     engine.load_weights(weights)
     header = Header(setting.to_json(), who, map_config(cfg), *of_dataset)
     return MapSender(engine, setting, fitted), header

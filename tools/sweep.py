@@ -23,6 +23,7 @@ from common import (
     add_setting_flags,
     check_used,
     find_levels,
+    has_no_rpn,
     need_fitted,
     open_fitted,
     start,
@@ -116,7 +117,11 @@ def build_parser() -> argparse.ArgumentParser:
     also("--grid-range", metavar="R", help="each of these ranges, as --range takes one")
     add_setting_flags(parser.add_argument_group("what all settings share"))
     add = parser.add_argument
-    add("--scope", default="rpn", metavar="SCOPE", help="rpn (default), pyramid, or both words")
+    add(
+        "--scope",
+        metavar="SCOPE",
+        help="rpn (default), pyramid, or both words; of a detector without an RPN pyramid alone",
+    )
     add(
         "--batch-size",
         type=whole(1),
@@ -152,7 +157,7 @@ def choose_settings(args: argparse.Namespace, fitted) -> list:
     with as_typed(args):
         found = listed_settings(args, fitted)
     sha = "" if fitted is None else fitted.sha256
-    made = settings.with_scopes(found, _scopes(args.scope), sha, find_levels(args))
+    made = settings.with_scopes(found, _scopes(args), sha, find_levels(args))
     for one in {treatment for setting in made for treatment in setting.treatments}:
         getattr(one, "check", lambda: None)()
     return made
@@ -336,12 +341,20 @@ def _ratios(text: str, flag: str) -> list[float]:
     return [parse_ratio(word, flag, use) for word in _each_once(text, flag)]
 
 
-def _scopes(text: str) -> list[str]:
-    words = _each_once(text, "--scope") if text.split() else []
+def _scopes(args: argparse.Namespace) -> list[str]:
+    dense = has_no_rpn(args)
+    if args.scope is None:
+        return [PYRAMID if dense else RPN]
+    words = _each_once(args.scope, "--scope") if args.scope.split() else []
     unknown = [word for word in words if word not in SCOPES]
     if unknown or not words:
         raise InputError(
-            f"--scope got {' '.join(unknown) or 'nothing'!r}; give {', '.join(SCOPES)}, or both"
+            f"--scope got {' '.join(unknown) or 'nothing'!r}; give rpn, pyramid, or rpn pyramid"
+        )
+    if dense and RPN in words:
+        raise InputError(
+            "--scope rpn: the detector has no RPN, and all its heads read the same maps; give "
+            "pyramid, or leave --scope out"
         )
     return words
 

@@ -17,6 +17,7 @@ from common import (
     add_detector_flags,
     add_overrides,
     add_setting_flags,
+    build_detector,
     check_fitted,
     command,
     find_levels,
@@ -127,7 +128,6 @@ def run(args: argparse.Namespace) -> None:
     from detectron2_patch.config.levels import class_count
     from detectron2_patch.data.images import read_image
     from detectron2_patch.data.scenes import CLASSES
-    from detectron2_patch.engines.choice import build_engine
     from detectron2_patch.report.map_pictures import sent_and_restored
 
     name, cfg, device = open_config(args)
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
     images = images or [demo_image()]
     for image in images:
         read_image(image)  # all of them, before seconds of work
-    engine = build_engine(name, cfg, device)
+    engine = build_detector(args, name, cfg, device)
     weights = find_weights(args, cfg)
     check_fitted(setting.treatments, fitted, cfg, weights)
     engine.load_weights(weights)
@@ -199,7 +199,8 @@ def draw(engine, image: Path, output: Path, detect, threshold: float, names, tit
     found = []
     for detections in (engine.detect(engine.read(image)), detect(image)):
         keep = detections["scores"] >= threshold
-        found.append({name: values[keep] for name, values in detections.items()})
+        boxes = ("boxes", "scores", "classes")  # masks and keypoints aren't drawn
+        found.append({name: detections[name][keep] for name in boxes})
     title = f"{title}, score {threshold:g} or more"
     write(compare(read_image(image, "RGB"), *found, names, title), output)
 

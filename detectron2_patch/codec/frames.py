@@ -78,6 +78,11 @@ class Frames(PyramidCodec):
 
     @classmethod
     def parse(cls, arguments: str) -> Frames:
+        return cls.parse_for(arguments, LEVELS)
+
+    @classmethod
+    def parse_for(cls, arguments: str, levels: Sequence[str]) -> Frames:
+        """Where no levels are named, P2 to P5 are meant, or all of a detector without these."""
         head, *options = arguments.split("/")
         found = re.fullmatch(r"hevc:(\d{1,2})", head)
         if not found:
@@ -88,19 +93,13 @@ class Frames(PyramidCodec):
             if key in given:
                 raise InputError(f"coded frames {arguments!r} have two words for {key}; {_USE}")
             given[key] = value
-        levels = given.pop("levels", dict.fromkeys(WIRE, 0))
+        wire = WIRE if set(WIRE) <= set(levels) else wire_levels(levels)
+        sent = given.pop("levels", dict.fromkeys(wire, 0))
         rank = given.pop("rank", 0)
-        if rank and any(levels.values()):
+        if rank and any(sent.values()):
             raise InputError(f"coded frames {arguments!r} have two ranks for a level; {_USE}")
-        ranks = tuple(rank or one for one in levels.values())
-        return cls(int(found[1]), tuple(levels), ranks, **given)
-
-    def of_detector(self, levels: Sequence[str]) -> Frames:
-        """What is meant where no levels are named: P2 to P5, or all of a detector without these."""
-        wire = wire_levels(levels)
-        if self.sent != WIRE or set(WIRE) <= set(wire) or len(set(self.ranks)) > 1:
-            return self
-        return Frames(self.qp, wire, self.ranks[:1] * len(wire), self.range)
+        ranks = tuple(rank or one for one in sent.values())
+        return cls(int(found[1]), tuple(sent), ranks, **given)
 
     def with_words(self, levels: Sequence[str] | None, words: Mapping[str, Any]) -> Frames:
         """``--send``, ``--rank`` and ``--range`` in the place of the words behind ``/``."""

@@ -125,9 +125,10 @@ class LevelCodec(Codec):
 class PyramidCodec(Codec):
     """Several levels to one string of bytes and back, each image by itself."""
 
-    def of_detector(self, levels: Sequence[str]) -> PyramidCodec:
-        """The codec for a detector of ``levels``, where its own are a default; else the same."""
-        return self
+    @classmethod
+    def parse_for(cls, arguments: str, levels: Sequence[str]) -> PyramidCodec:
+        """``parse`` for a detector of ``levels``, which are meant where no levels are named."""
+        return cls.parse(arguments)
 
     def with_words(self, levels: Sequence[str] | None, words: Mapping[str, Any]) -> PyramidCodec:
         """The codec that the other flags of a setting make of this one.

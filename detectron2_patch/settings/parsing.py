@@ -166,7 +166,7 @@ def _with_pyramid(
         ),
         "range": _each("--range", range, named, lambda _, word: _parse_range(word), given),
     }
-    codec: PyramidCodec = PYRAMID_CODECS.get(name).parse(arguments).of_detector(given)
+    codec: PyramidCodec = PYRAMID_CODECS.get(name).parse_for(arguments, given)
     codec = codec.with_words(levels, {key: values for key, values in words.items() if values})
     if others := [level for level in codec.levels if level not in given]:
         raise InputError(

@@ -11,7 +11,7 @@ from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import ImageCodec
 from detectron2_patch.settings.json_form import treatments_from_json, treatments_to_json
 from detectron2_patch.settings.labels import label_of
-from detectron2_patch.settings.levels import LEVELS, SCOPES, check_levels, how_many
+from detectron2_patch.settings.levels import LEVELS, SCOPES, check_levels, how_many, span
 from detectron2_patch.settings.parsing import parse_setting
 from detectron2_patch.settings.treatments import (
     CLEAN,
@@ -148,8 +148,8 @@ class Setting:
             )
         if setting.levels != levels and not setting.is_clean:
             raise InputError(
-                f"a setting of {', '.join(setting.levels)}, and the detector has "
-                f"{', '.join(levels)}; make it with levels={levels}"
+                f"a setting of {span(setting.levels)}, and the detector has {span(levels)}; give "
+                f"those: --levels {' '.join(levels)!r}, in Python levels={levels}"
             )
         return setting if setting.levels == levels else cls.of({}, setting.scope, levels=levels)
 

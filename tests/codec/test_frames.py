@@ -109,9 +109,10 @@ def test_where_no_levels_are_named_those_of_the_detector_are_meant(levels, carri
         assert Setting.from_json(setting.to_json()) == setting
 
 
-def test_levels_that_are_named_have_to_be_there():
+@pytest.mark.parametrize("named", ["p2,p3", "p2,p3,p4,p5", "p2=3,p3,p4,p5"])
+def test_levels_that_are_named_have_to_be_there(named):
     with pytest.raises(InputError, match="has no p2"):
-        Setting.parse("--frames hevc:30/p2,p3", levels=("p3", "p4", "p5"))
+        Setting.parse(f"--frames hevc:30/{named}", levels=("p3", "p4", "p5"))
 
 
 @pytest.mark.parametrize(

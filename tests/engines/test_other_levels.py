@@ -61,7 +61,7 @@ def test_each_level_is_degraded_and_counted(engine, scenes):
 
 def test_settings_of_other_levels_are_refused(engine):
     wrong = Setting.of({"p4": 2}, levels=("p4", "p5", "p6"))
-    with pytest.raises(InputError, match="a setting of p4, p5, p6, and the detector has"):
+    with pytest.raises(InputError, match="a setting of P4 to P6, and the detector has"):
         with patch_pyramid(engine.model, wrong):
             pass
     with (

@@ -58,3 +58,12 @@ def test_masks_come_out_of_what_was_received(load, mask_command, tiny):
     assert found["results"] == wanted["results"] and "segm" in found["results"]
     lines = [json.loads(line) for line in (tiny / "found.jsonl").read_text().splitlines()]
     assert all(len(one["masks"]) == len(one["boxes"]) > 0 for one in lines)
+
+
+def test_a_picture_of_a_detector_with_masks_has_its_boxes(load, mask_command, tiny):
+    words = mask_command("--cr", "2", "1", "1", "1", "1", "--threshold", "0")
+    start = words.index("--test-data")
+    del words[start : start + 5]  # --test-data JSON IMAGES --results-dir DIR
+    image = str(tiny / "images" / "1.png")
+    assert load("visualize").main(["--image", image, "-o", str(tiny / "a.png"), *words]) == 0
+    assert (tiny / "a.png").exists()

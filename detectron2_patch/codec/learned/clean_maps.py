@@ -14,11 +14,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from detectron2_patch.codec.fitted import map_config
+from detectron2_patch.codec.learned.network import check_coded
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.levels import LEVELS, span, subsampled, wire_levels
 from detectron2_patch.utils import distributed
 from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.progress import progress
+
+CONFIG = "config.txt"  # beside the maps: the digest of what they were made by
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class CleanMaps:
     """The maps of images by number.
 
     Args:
-        folder: where they are kept, one file a view, with the detector and its configuration.
+        folder: where they are kept, one file a view; each detector has one of its own.
         views: the images.
         levels: the detector's, finest first; a subsample of another isn't kept.
     """
@@ -57,7 +61,8 @@ class CleanMaps:
         self.views, self.levels = list(views), wire_levels(levels)
         # with an even number of elements, what is subsampled lies on the whole image's grid
         self._unit = 1 if subsampled(levels) is None else 2
-        self.paths = [Path(folder) / f"{one.name}.safetensors" for one in self.views]
+        self.folder = Path(folder)
+        self.paths = [self.folder / f"{one.name}.safetensors" for one in self.views]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -84,6 +89,24 @@ class CleanMaps:
         """Of the files, which tell the images apart."""
         return [one.name for one in self.views]
 
+    @property
+    def least(self) -> int:
+        """The smallest side of a crop, in pixels of the network's image."""
+        return self._unit * 2 ** int(self.levels[-1][1:])
+
+    def check(self, side: int) -> None:
+        """Make sure that a codec of these levels can be trained on crops of ``side`` pixels.
+
+        Raises:
+            InputError: it can't.
+        """
+        check_coded(self.levels)
+        if side < self.least:
+            raise InputError(
+                f"the recipe's crop is {side} pixels; for {span(self.levels)} give {self.least} "
+                "or more"
+            )
+
     def cells(self, side: int) -> int:
         """Side of a crop in elements of the coarsest level: that of ``side`` pixels of the
         network's image, or of the smallest image.
@@ -91,11 +114,8 @@ class CleanMaps:
         Raises:
             InputError: ``side``, or an image, is smaller than a crop has to be.
         """
-        stride = 2 ** int(self.levels[-1][1:])
-        least = self._unit * stride
-        if side < least:
-            raise InputError(f"crop is {side}; with {span(self.levels)} give {least} or more")
-        sides = [side]
+        self.check(side)
+        sides, least = [side], self.least
         for path in self.paths:
             with safe_open(path, "pt") as file:
                 for level in self.levels:
@@ -109,8 +129,17 @@ class CleanMaps:
             )
         return cells
 
-    def make(self, engine, workers: int) -> None:
-        """Make those that aren't there yet, each process its share; shows progress."""
+    def make(self, engine, workers: int, resumed: bool = False) -> None:
+        """Make those that aren't there yet, by this configuration, each process its share; shows
+        progress.
+
+        Args:
+            resumed: whether a training goes on that has seen those that are there.
+
+        Raises:
+            InputError: it has seen those of another configuration.
+        """
+        self._keep_to(map_config(engine.cfg), resumed)
         missing = distributed.share([n for n in range(len(self)) if not self._is_whole(n)])
         inputs = engine.read_all([self.views[n].path for n in missing], workers)
         bar = progress(inputs, total=len(missing), unit="image", desc="clean maps")
@@ -121,6 +150,22 @@ class CleanMaps:
             tensors = {level: maps[level][0].half().contiguous().cpu() for level in self.levels}
             with atomic_write(self.paths[number]) as file:
                 file.write(save(tensors))
+        distributed.barrier()
+
+    def _keep_to(self, config: str, resumed: bool) -> None:
+        path = self.folder / CONFIG
+        if path.is_file() and path.read_text() != config:
+            if resumed:
+                raise InputError(
+                    f"--resume: the maps in {self.folder} were made with another INPUT or "
+                    "backbone configuration; give that one, or start anew in another folder"
+                )
+            if distributed.rank() == 0:
+                for old in self.folder.glob("*.safetensors"):
+                    old.unlink()
+        if distributed.rank() == 0:
+            with atomic_write(path) as file:
+                file.write(config.encode())
         distributed.barrier()
 
     def _is_whole(self, number: int) -> bool:

@@ -16,6 +16,7 @@ from detectron2_patch.codec.learned.file import CodecFile, read_codec
 from detectron2_patch.codec.learned.network import CODED, latent_size
 from detectron2_patch.errors import InputError
 from detectron2_patch.settings.codecs import PyramidCodec, Size
+from detectron2_patch.settings.levels import wire_levels
 
 _DIGITS = 64  # of a SHA-256
 
@@ -42,6 +43,10 @@ class LearnedCodec(PyramidCodec):
 
     @classmethod
     def parse(cls, arguments: str) -> LearnedCodec:
+        return cls.parse_for(arguments, CODED)
+
+    @classmethod
+    def parse_for(cls, arguments: str, levels: Sequence[str]) -> LearnedCodec:
         """The codec of a file; or of a SHA-256 alone, which then can't run.
 
         Raises:
@@ -50,7 +55,7 @@ class LearnedCodec(PyramidCodec):
         if not arguments:
             raise InputError("--codec is empty; give a file that tools/train_codec.py made")
         if _is_digest(arguments) and not Path(arguments).exists():
-            return cls(arguments, float("nan"))
+            return cls(arguments, float("nan"), wire_levels(levels))
         file = read_codec(arguments)
         return cls(file.sha256, float(file.meta["lambda"]), file.model.levels, arguments, file)
 

@@ -152,7 +152,7 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     from detectron2_patch.codec.learned.clean_maps import CleanMaps, views_of
     from detectron2_patch.codec.learned.file import read_codec
     from detectron2_patch.codec.learned.running import run as run_training
-    from detectron2_patch.codec.learned.training import Training, check_form
+    from detectron2_patch.codec.learned.training import Training, check_batch, check_form
     from detectron2_patch.engines.frozen_heads import frozen_heads
     from detectron2_patch.utils.files import sha256
 
@@ -168,6 +168,7 @@ def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> No
     if earlier is not None:
         earlier.check_backbone(backbone)
     views = views_of(paths, keys, recipe.held_out, recipe.mirror)
+    check_batch(recipe, len(views))
     maps = CleanMaps(folder / "maps" / backbone[:12], views, engine.levels)
     maps.check(recipe.crop)
     maps.make(engine, engine.cfg.DATALOADER.NUM_WORKERS, resumed=checkpoint is not None)

@@ -171,7 +171,8 @@ def _with_pyramid(
     if others := [level for level in codec.levels if level not in given]:
         raise InputError(
             f"{pyramid} carries {', '.join(codec.levels)}, and this detector has no "
-            f"{', '.join(others)}; code its levels one by one"
+            f"{', '.join(others)}; name its own, take a codec that was made for it, or code its "
+            "levels one by one"
         )
     return restored(dict.fromkeys(codec.levels, codec), restore or (), given)
 

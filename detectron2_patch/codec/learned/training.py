@@ -79,18 +79,8 @@ class Training:
         self.recipe, self.heads, self.maps = recipe, heads, maps
         self.device, self.seed = device, seed
         self.cells = maps.cells(recipe.crop)
+        check_batch(recipe, len(maps))
         self.count = len(maps) - recipe.held_out
-        if self.count < recipe.batch_size:
-            raise InputError(
-                f"{len(maps)} training images, of which {recipe.held_out} are held out, make no "
-                f"batch of {recipe.batch_size}; give more images"
-            )
-        processes = distributed.world_size()
-        if recipe.batch_size % processes:
-            raise InputError(
-                f"batch_size is {recipe.batch_size} and there are {processes} processes, which "
-                f"share it; give a multiple of {processes} in --recipe"
-            )
         torch.manual_seed(seed)
         self.model = PyramidModel(channels, recipe, maps.levels)
         self.start = None if start is None else start.sha256
@@ -288,6 +278,25 @@ def _image_size(maps: Mapping[str, Tensor]) -> tuple[int, int]:
     height, width = maps[finest].shape[-2:]
     stride = 2 ** int(finest[1:])
     return stride * height, stride * width
+
+
+def check_batch(recipe: Recipe, images: int) -> None:
+    """Make sure that ``images``, mirrored ones among them, make batches that the processes share.
+
+    Raises:
+        InputError: they are too few, or the batches too small.
+    """
+    processes = distributed.world_size()
+    if images - recipe.held_out < recipe.batch_size:
+        raise InputError(
+            f"{images} training images, of which {recipe.held_out} are held out, make no batch of "
+            f"{recipe.batch_size}; give more images"
+        )
+    if recipe.batch_size % processes:
+        raise InputError(
+            f"batch_size is {recipe.batch_size} and there are {processes} processes, which share "
+            f"it; give a multiple of {processes} in --recipe"
+        )
 
 
 def check_form(recipe: Recipe, start: CodecFile) -> None:

@@ -35,7 +35,7 @@ class Provenance:
     def check_detector(self, weights_sha256: str, config: str) -> None:
         """Make sure that it was made for the maps of that file's detector under that
         configuration. Where it knows the backbone, that decides, once the model is there
-        (``check_model``): other heads read the same maps.
+        (``check_backbone``): other heads read the same maps.
 
         Raises:
             InputError: it was made for others.

@@ -119,8 +119,8 @@ def table(args: argparse.Namespace, names: list[str], results: dict[str, dict]) 
     rows = []
     for name in names:
         first, last = (results[sha256(path)] for path in codecs(args, name))
-        cells = [f"{bits_per_pixel(one):.3f} / {ap(one, 'AP'):.1f}" for one in (first, last)]
-        areas = " / ".join(f"{ap(last, key):.1f}" for key in ("APs", "APm", "APl"))
+        cells = [f"{bits_per_pixel(one):.3f} / {ap(one, 'AP')}" for one in (first, last)]
+        areas = " / ".join(ap(last, key) for key in ("APs", "APm", "APl"))
         watched = last_watched(folder(args, name))
         distances = [f"{watched[key]:.3f}" if key in watched else "" for key in DISTANCES]
         size = codecs(args, name)[1].stat().st_size / 1e6
@@ -130,8 +130,9 @@ def table(args: argparse.Namespace, names: list[str], results: dict[str, dict]) 
     return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
 
 
-def ap(result: dict, key: str) -> float:
-    return result["results"]["bbox"][key]
+def ap(result: dict, key: str) -> str:
+    value = result["results"]["bbox"][key]  # None: no object has that size
+    return "-" if value is None else f"{value:.1f}"
 
 
 def last_watched(here: Path) -> dict[str, float]:

@@ -255,6 +255,31 @@ def test_a_recipe_that_is_not_there(train):
         read_recipe("none.yaml")
 
 
+def test_what_choices_of_a_recipe_buy(arguments, tiny, tiny_opts, train_data):
+    """benchmarks/codec_ablations.py: a row a change, of what was trained by it, and only once."""
+    arguments()  # writes the recipe
+    model = ["--config-file", "configs/demo.yaml", "--device", "cpu", "--engine", "torchvision"]
+    model += ["--test-data", str(tiny / "boxes.json"), str(tiny / "images"), *tiny_opts]
+    model += ["MODEL.WEIGHTS", str(tiny / "weights.pth")]
+    fixed = ["-o", str(tiny / "changed"), "--recipe", str(tiny / "recipe.yaml")]
+    fixed += ["--data", *train_data, "--iterations", "2", "--only", "half the widths"]
+    words = [sys.executable, "benchmarks/codec_ablations.py", *fixed, *model]
+    for _ in range(2):  # the second time all is there
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| half")]
+    assert "train_codec" not in done.stderr
+    codec = read_codec(tiny / "changed" / "half_the_widths" / "codec_2.safetensors")
+    assert codec.meta["recipe"]["widths"] == [2, 2, 2] and codec.meta["lambda"] == 0.025
+    (result,) = [
+        one
+        for one in load_results(tiny / "changed" / "results")
+        if one["setting"]["pyramid"]["sha256"] == codec.sha256
+    ]
+    bits = f"{result['payload']['bits_per_pixel']:.3f} / {result['results']['bbox']['AP']:.1f}"
+    assert row.split("|")[3].strip() == bits
+
+
 @pytest.mark.parametrize("engine", ["torchvision", "detectron2"])
 def test_from_a_detectron2_yaml_and_checkpoint_to_a_curve(
     engine, train, arguments, load, tiny, tiny_opts, capsys

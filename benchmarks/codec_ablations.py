@@ -36,7 +36,7 @@ CHANGES = {
     "P2 not read": {"finest": "p3"},
     "one group of channels": {"groups": lambda recipe: [sum(recipe["groups"])]},
     "half the widths": {"widths": lambda recipe: [width // 2 for width in recipe["widths"]]},
-    "no noise first": {
+    "no noise first": {  # as many iterations in all
         "noisy_iterations": 1,
         "iterations": lambda recipe: recipe["iterations"] + recipe["noisy_iterations"] // 2,
     },

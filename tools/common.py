@@ -556,8 +556,9 @@ def choose_device(args: argparse.Namespace, cfg) -> str:
     return choice.choose_device(wanted, cfg)
 
 
-def find_weights(args: argparse.Namespace, cfg) -> Path:
-    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's.
+def find_weights(args: argparse.Namespace, cfg, begin: bool = False) -> Path:
+    """The checkpoint to evaluate: the last of OUTPUT_DIR, ``MODEL.WEIGHTS``, or the demo's; or,
+    where it is what a training is to ``begin`` with, one of the last two.
 
     A configuration of the zoo starts its training from a backbone; what was trained by it is
     the zoo's file for it, so that is taken where the command names no other.
@@ -566,7 +567,7 @@ def find_weights(args: argparse.Namespace, cfg) -> Path:
     from detectron2_patch.training.checkpoints import last_path
     from detectron2_patch.weights import resolve_weights
 
-    if getattr(args, "resume", False):
+    if getattr(args, "resume", False) and not begin:
         return last_path(Path(cfg.OUTPUT_DIR))
     trained = zoo_weights(find_config(args.config_file)) if args.config_file else None
     if trained is not None and "MODEL.WEIGHTS" not in args.opts[::2]:

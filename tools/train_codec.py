@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
 
     cfg, engine, test = prepare_model(args)
     train = open_dataset(args.data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    weights = find_weights(_without_resume(args), cfg)
+    weights = find_weights(args, cfg, begin=True)
     engine.load_weights(weights)
     _train(args, recipe, folder, checkpoint, engine, weights, train, test)
 
@@ -137,11 +137,6 @@ def _checkpoint(folder: Path, resume: bool) -> Path | None:
     if path.is_file() and not resume:
         raise InputError(f"{path} is of an earlier training; --resume it, or give another folder")
     return path if resume else None
-
-
-def _without_resume(args: argparse.Namespace) -> argparse.Namespace:
-    """``--resume`` is the codec's here, and the detector's elsewhere."""
-    return argparse.Namespace(**{**vars(args), "resume": False})
 
 
 def _train(args, recipe, folder, checkpoint, engine, weights, train, test) -> None:

@@ -171,7 +171,7 @@ def train(args: argparse.Namespace, setting, fitted, cfg, engine) -> Path:
     dataset = open_dataset(args.train_data, cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     check_classes(dataset, cfg)
     if args.train_heads:
-        start = find_weights(argparse.Namespace(**{**vars(args), "resume": False}), cfg)
+        start = find_weights(args, cfg, begin=True)
         check_fitted(setting.treatments, fitted, cfg, start)
         engine.load_weights(start)
         freeze_backbone(engine.model)

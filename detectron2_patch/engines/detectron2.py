@@ -286,7 +286,8 @@ class Detectron2Engine(Engine):
         self, groups: Sequence[tuple[str, Tensor, Tensor]], stage: int = 0
     ) -> tuple[Tensor, Tensor]:
         pooled = _pool(self.model.roi_heads.box_pooler, self.pooled, groups)
-        outputs, (_, predictor) = self.box_outputs(pooled, stage), self._box_head(stage)
+        head, predictor = self._box_head(stage)
+        outputs = predictor(head(pooled))
         boxes = torch.cat([rois[:, 1:] for _, _, rois in groups])
         given = [Instances((0, 0), proposal_boxes=Boxes(boxes))]
         (scores,) = predictor.predict_probs(outputs, given)

@@ -88,9 +88,9 @@ class PyramidEncoder(nn.Module):
         widths: tuple[int, int, int],
         latent: int,
         depth: int,
-        stride: int = 16,
-        levels: Sequence[str] = CODED,
-        finest: str = "p2",
+        stride: int,
+        levels: Sequence[str],
+        finest: str,
     ) -> None:
         super().__init__()
         _, middle, wide = widths
@@ -138,8 +138,8 @@ class PyramidDecoder(nn.Module):
         widths: tuple[int, int, int],
         latent: int,
         depth: int,
-        stride: int = 16,
-        levels: Sequence[str] = CODED,
+        stride: int,
+        levels: Sequence[str],
     ) -> None:
         super().__init__()
         narrow, middle, wide = widths

@@ -99,6 +99,14 @@ def test_a_killed_training_ends_where_the_whole_one_does(train, arguments, tiny,
     assert first.sha256 != second.sha256
 
 
+def test_a_rate_that_is_added_later_ends_as_if_asked_for_at_once(train, arguments, tiny):
+    assert train.main(arguments(output="whole")) == 0
+    assert train.main(arguments(output="added", lambdas=[1.0])) == 0
+    assert train.main(arguments("--resume", output="added")) == 0
+    for name in ("codec_1.safetensors", "codec_2.safetensors"):
+        assert (tiny / "added" / name).read_bytes() == (tiny / "whole" / name).read_bytes()
+
+
 def test_a_training_starts_with_a_codec_on_other_images(train, arguments, tiny):
     assert train.main(arguments(lambdas=[1.0])) == 0
     first = tiny / "out" / "codec_1.safetensors"

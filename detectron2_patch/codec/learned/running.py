@@ -62,8 +62,9 @@ def codec_path(folder: Path, training: Training, rate: int | None = None) -> Pat
 
 def _told(training: Training) -> dict[str, Any]:
     recipe = training.recipe
+    so_far = list(recipe.lambdas[: training.rate])  # rates that are added later change no file
     return {
-        "recipe": recipe.to_json(),
+        "recipe": recipe.to_json() | {"lambdas": so_far},
         "lambda": training.distance_weight,
         "dead_zone": recipe.dead_zone,
         "seed": training.seed,

@@ -122,11 +122,19 @@ def format_rates(curves: Curves) -> str:
                 family.name,
                 str(len(family.points)),
                 *map(show_rate, found),
-                SEARCHED if family.searched else "",
+                "; ".join(filter(None, [SEARCHED if family.searched else "", _installed(family)])),
             ]
         )
     head = ["bits per pixel", "points", *(f"{loss:g} % lost" for loss in LOSSES), ""]
     return _grid(head, rows)
+
+
+def _installed(family: Family) -> str:
+    """What both sides must have beforehand, which is in no rate."""
+    settings = [Setting.from_json(point.result["setting"]) for point in family.points]
+    codecs = [one for setting in settings for one in setting.treatments]
+    sizes = {getattr(one, "installed_bytes", None) for one in codecs} - {None}
+    return f"files of {max(sizes) / 1e6:.2f} MB installed once aren't counted" if sizes else ""
 
 
 def show_rate(rate: Rate) -> str:

@@ -29,6 +29,8 @@ class LearnedCodec(PyramidCodec):
         sha256: of the codec's file, which tells it from every other.
         rate: the lambda that it was trained with, for people.
         carried: the levels that it codes, finest first.
+        installed_bytes: of the file, which both sides have once, as a program is; None where an
+            older result's JSON didn't say.
         path: of the file, where it is at hand.
         file: what it holds; None where the codec was read from a result's JSON.
     """
@@ -38,6 +40,7 @@ class LearnedCodec(PyramidCodec):
     sha256: str
     rate: float = field(compare=False)
     carried: tuple[str, ...] = CODED
+    installed_bytes: int | None = field(default=None, compare=False)
     path: str | None = field(default=None, compare=False)
     file: CodecFile | None = field(default=None, compare=False, repr=False)
 
@@ -57,7 +60,8 @@ class LearnedCodec(PyramidCodec):
         if _is_digest(arguments) and not Path(arguments).exists():
             return cls(arguments, float("nan"), wire_levels(levels))
         file = read_codec(arguments)
-        return cls(file.sha256, float(file.meta["lambda"]), file.model.levels, arguments, file)
+        rate, levels = float(file.meta["lambda"]), file.model.levels
+        return cls(file.sha256, rate, levels, file.size, arguments, file)
 
     @property
     def word(self) -> str:
@@ -65,12 +69,15 @@ class LearnedCodec(PyramidCodec):
 
     @property
     def label(self) -> str:
-        return f"learned codec, lambda {self.rate:g} ({self.sha256[:8]})"
+        size = f", {self.installed_bytes / 1e6:.2f} MB" if self.installed_bytes else ""
+        return f"learned codec, lambda {self.rate:g} ({self.sha256[:8]}{size})"
 
     def to_json(self) -> dict[str, Any]:
-        """Its digest and lambda, and its levels where they aren't P2 to P5; the file's path and
-        content stay out."""
+        """Its digest, lambda and size, and its levels where they aren't P2 to P5; the file's path
+        and content stay out."""
         own = {} if self.carried == CODED else {"carried": list(self.carried)}
+        if self.installed_bytes is not None:
+            own["installed_bytes"] = self.installed_bytes
         return {
             "codec": self.name,
             "version": self.version,
@@ -81,7 +88,8 @@ class LearnedCodec(PyramidCodec):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LearnedCodec:
-        return cls(data["sha256"], data["rate"], tuple(data.get("carried", CODED)))
+        carried = tuple(data.get("carried", CODED))
+        return cls(data["sha256"], data["rate"], carried, data.get("installed_bytes"))
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -96,9 +104,8 @@ class LearnedCodec(PyramidCodec):
         self._opened()
 
     def details(self) -> dict[str, Any]:
-        """The file's bytes, which are installed once as a program is, and its training."""
-        file = self._opened()
-        return {"file_bytes": file.size, "recipe": file.meta["recipe"]}
+        """Its training."""
+        return {"recipe": self._opened().meta["recipe"]}
 
     def check_detector(self, weights_sha256: str, config: str) -> None:
         """See ``CodecFile.check_detector``."""

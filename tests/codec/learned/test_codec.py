@@ -1,6 +1,5 @@
 """The codec as a setting: its file, its words, its bytes, and what it refuses."""
 
-import dataclasses
 import json
 
 import pytest
@@ -175,6 +174,16 @@ def test_a_file_that_is_not_there(tmp_path):
         LearnedCodec.parse("")
 
 
-def test_details_say_what_the_file_weighs(codec, codec_path):
-    assert codec.details()["file_bytes"] == codec_path.stat().st_size
-    assert dataclasses.is_dataclass(codec)
+def test_a_setting_says_what_the_file_weighs(codec, codec_path):
+    size = codec_path.stat().st_size
+    assert codec.to_json()["installed_bytes"] == codec.installed_bytes == size
+    assert codec.label.endswith(f", {size / 1e6:.2f} MB)")
+    read = LearnedCodec.from_json(codec.to_json())
+    assert read == codec and read.label == codec.label and read.to_json() == codec.to_json()
+
+
+def test_a_result_that_does_not_say_what_the_file_weighs(codec):
+    """Those from before sizes were kept."""
+    told = {key: value for key, value in codec.to_json().items() if key != "installed_bytes"}
+    read = LearnedCodec.from_json(told)
+    assert read == codec and read.to_json() == told and "MB" not in read.label

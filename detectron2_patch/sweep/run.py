@@ -171,7 +171,7 @@ def _detect(
 ) -> None:
     """The pass over the images: a spool file for each chunk that has none."""
     divisor = sweep.engine.model.backbone.size_divisibility
-    missing = distributed.share([n for n in range(len(chunks)) if not spool.has(n)])
+    missing = distributed.share_left(range(len(chunks)), spool.has)
     images = [image for number in missing for image in chunks[number]]
     loaded = sweep.engine.read_dataset(sweep.dataset, images, sweep.readers)
     with progress(

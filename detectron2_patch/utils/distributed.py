@@ -18,7 +18,7 @@ import re
 import signal
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -68,6 +68,18 @@ def share(items: Sequence[Item]) -> Sequence[Item]:
     size, larger = divmod(len(items), world_size())
     start = rank() * size + min(rank(), larger)
     return items[start : start + size + (rank() < larger)]
+
+
+def share_left(items: Sequence[Item], done: Callable[[Item], bool]) -> Sequence[Item]:
+    """This process's part of the ``items`` that aren't ``done``, where doing one changes that:
+    all processes have looked before any goes on, so that the parts fit together.
+
+    Raises:
+        InputError: another process has died.
+    """
+    left = [one for one in items if not done(one)]
+    barrier()
+    return share(left)
 
 
 def gather(value: Item) -> list[Item] | None:

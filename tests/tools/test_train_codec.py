@@ -107,6 +107,17 @@ def test_a_rate_that_is_added_later_ends_as_if_asked_for_at_once(train, argument
         assert (tiny / "added" / name).read_bytes() == (tiny / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("lambdas", [[1.0], [1.0, 3.0], [2.0, 1.0]])
+def test_rates_that_have_begun_stay_as_they_are(train, arguments, tiny, capsys, lambdas):
+    """Else a codec's file would name another lambda than it was trained with."""
+    assert train.main(arguments()) == 0
+    before = [path.read_bytes() for path in sorted((tiny / "out").glob("codec_*"))]
+    capsys.readouterr()
+    line = refused(train, arguments, capsys, "--resume", lambdas=lambdas)
+    assert "has begun are --lambda 1 2; give these first" in line
+    assert [path.read_bytes() for path in sorted((tiny / "out").glob("codec_*"))] == before
+
+
 def test_a_training_starts_with_a_codec_on_other_images(train, arguments, tiny):
     assert train.main(arguments(lambdas=[1.0])) == 0
     first = tiny / "out" / "codec_1.safetensors"

@@ -77,6 +77,20 @@ def test_shares_in_order_are_the_whole(monkeypatch, count):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+def test_what_is_left_is_shared_as_it_was_before_any_began(worker, tmp_path):
+    """The second process looks when the first would long have made its files."""
+    script = worker(f"""
+        from pathlib import Path
+        files = [Path({str(tmp_path)!r}) / str(number) for number in range(6)]
+        if distributed.rank() == 1:
+            time.sleep(1)
+        for file in distributed.share_left(files, Path.exists):
+            file.touch()
+    """)
+    assert run_flags(script).returncode == 0
+    assert all((tmp_path / str(number)).exists() for number in range(6))
+
+
 @pytest.mark.parametrize("start", [run_flags, run_torchrun])
 def test_two_processes_gather_by_rank(worker, start):
     script = worker("""

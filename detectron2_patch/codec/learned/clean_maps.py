@@ -140,7 +140,7 @@ class CleanMaps:
             InputError: it has seen those of another configuration.
         """
         self._keep_to(map_config(engine.cfg), resumed)
-        missing = distributed.share([n for n in range(len(self)) if not self._is_whole(n)])
+        missing = distributed.share_left(range(len(self)), self._is_whole)
         inputs = engine.read_all([self.views[n].path for n in missing], workers)
         bar = progress(inputs, total=len(missing), unit="image", desc="clean maps")
         for number, one in zip(missing, bar):

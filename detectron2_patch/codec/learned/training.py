@@ -28,7 +28,8 @@ from detectron2_patch.utils.files import atomic_write
 from detectron2_patch.utils.json_values import digest
 from detectron2_patch.weights.checkpoint import wrong_checksum
 
-# What may be changed when a training is resumed: how long, for which rates, how fast it learns.
+# What may be changed when a training is resumed: how long, for which further rates, how fast it
+# learns.
 _MAY_DIFFER = (
     "lambdas",
     "iterations",
@@ -231,6 +232,7 @@ class Training:
         state = {
             "rate": self.rate,
             "iteration": self.iteration,
+            "lambdas": list(self.recipe.lambdas[: self.rate]),
             "identity": self.identity(),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -253,7 +255,7 @@ class Training:
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.rate, self.iteration = state["rate"], state["iteration"]
-            identity = state["identity"]
+            identity, begun = state["identity"], state["lambdas"]
         except Exception as error:  # torch.load raises what its parts raise
             reason = getattr(error, "strerror", None) or "it is no checkpoint of this training"
             raise InputError(f"--resume: {path}: {reason}; start anew in another folder") from error
@@ -261,6 +263,12 @@ class Training:
             raise InputError(
                 f"--resume: {path} is of another detector, seed, recipe or images; give those, or "
                 "start anew in another folder"
+            )
+        if list(self.recipe.lambdas[: self.rate]) != begun:
+            rates = " ".join(f"{one:g}" for one in begun)
+            raise InputError(
+                f"--resume: the rates that {path} has begun are --lambda {rates}; give these first, "
+                "and others after them, or start anew in another folder"
             )
 
     def identity(self) -> str:

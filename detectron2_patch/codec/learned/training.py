@@ -267,8 +267,8 @@ class Training:
         if list(self.recipe.lambdas[: self.rate]) != begun:
             rates = " ".join(f"{one:g}" for one in begun)
             raise InputError(
-                f"--resume: the rates that {path} has begun are --lambda {rates}; give these first, "
-                "and others after them, or start anew in another folder"
+                f"--resume: the rates that {path} has begun are --lambda {rates}; give these "
+                "first, others after them, or start anew in another folder"
             )
 
     def identity(self) -> str:

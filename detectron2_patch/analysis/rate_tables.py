@@ -133,8 +133,8 @@ def _installed(family: Family) -> str:
     """What both sides must have beforehand, which is in no rate."""
     settings = [Setting.from_json(point.result["setting"]) for point in family.points]
     codecs = [one for setting in settings for one in setting.treatments]
-    sizes = {getattr(one, "installed_bytes", None) for one in codecs} - {None}
-    return f"files of {max(sizes) / 1e6:.2f} MB installed once aren't counted" if sizes else ""
+    largest = max((getattr(one, "installed_bytes", None) or 0 for one in codecs), default=0)
+    return f"files of {largest / 1e6:.2f} MB installed once aren't counted" if largest else ""
 
 
 def show_rate(rate: Rate) -> str:

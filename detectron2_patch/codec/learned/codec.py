@@ -75,7 +75,9 @@ class LearnedCodec(PyramidCodec):
     def to_json(self) -> dict[str, Any]:
         """Its digest, lambda and size, and its levels where they aren't P2 to P5; the file's path
         and content stay out."""
-        own = {} if self.carried == CODED else {"carried": list(self.carried)}
+        own: dict[str, Any] = {}
+        if self.carried != CODED:
+            own["carried"] = list(self.carried)
         if self.installed_bytes is not None:
             own["installed_bytes"] = self.installed_bytes
         return {

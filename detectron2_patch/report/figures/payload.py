@@ -120,7 +120,7 @@ def _points(panel, group: Group, known: Sequence[Record], front: Sequence[Record
     methods = [r for r in known if not r.plain and r.setting.image is None]
     for records, label, look in (
         (plain, "ratios alone", {"color": SKY, "marker": "o", "s": 5}),
-        (methods, "levels left out, bits or ranks", {"color": ORANGE, "marker": "D", "s": 16}),
+        (methods, "levels coded or left out", {"color": ORANGE, "marker": "D", "s": 16}),
         (pictures, "the picture, coded", {"color": GREEN, "marker": "^", "s": 24}),
     ):
         if records:

@@ -132,8 +132,7 @@ def format_rates(curves: Curves) -> str:
 def _installed(family: Family) -> str:
     """What both sides must have beforehand, which is in no rate."""
     settings = [Setting.from_json(point.result["setting"]) for point in family.points]
-    codecs = [one for setting in settings for one in setting.treatments]
-    largest = max((getattr(one, "installed_bytes", None) or 0 for one in codecs), default=0)
+    largest = max(setting.installed_bytes for setting in settings)
     return f"files of {largest / 1e6:.2f} MB installed once aren't counted" if largest else ""
 
 

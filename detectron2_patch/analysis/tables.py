@@ -34,11 +34,13 @@ def format_sent(result: Mapping[str, Any]) -> str:
     if cost is None:
         return "sent: everything (in scope rpn the box head reads clean maps, so nothing is saved)"
     smaller = times_smaller(result)
+    installed = Setting.from_json(result["setting"]).installed_bytes
+    beside = f", beside a file of {installed / 1e6:.2f} MB installed once" if installed else ""
     return (
         f"sent: {cost / result['dataset']['image_count']:,.0f} bytes an image, "
         f"{_rate(bits_per_pixel(result))} bits per pixel, "
         f"{smaller or math.nan:,.1f} times fewer than "
-        f"{span(wire_levels(tuple(result['setting']['cr'])))} in fp32"
+        f"{span(wire_levels(tuple(result['setting']['cr'])))} in fp32{beside}"
     )
 
 

@@ -165,6 +165,11 @@ class Setting:
         return treatment_words(self.by_level())
 
     @property
+    def installed_bytes(self) -> int:
+        """Of the file that both sides must have beforehand, which no payload counts; mostly 0."""
+        return max(getattr(one, "installed_bytes", None) or 0 for one in self.treatments)
+
+    @property
     def label(self) -> str:
         """As people read it, in tables and figures, its scope aside."""
         return "clean" if self.is_clean else label_of(self.by_level())

@@ -1,9 +1,11 @@
 from detectron2_patch.analysis.tables import (
     format_change,
     format_methods,
+    format_sent,
     format_settings,
     format_table,
 )
+from detectron2_patch.results.file import load_results
 from detectron2_patch.settings.setting import Setting
 
 BBOX = {"AP": 41.25, "AP50": 60.0, "AP75": 44.0, "APs": None, "APm": 30.5, "APl": 1 / 3}
@@ -145,3 +147,12 @@ def setting_result(ap, ratio, scope):
         "config": {"digest": "c"},
         "engine": "torchvision",
     }
+
+
+def test_what_is_sent_names_the_file_that_both_sides_have():
+    (result,) = load_results("results/demo_test/learned.json.gz")[:1]
+    size = result["setting"]["pyramid"]["installed_bytes"] / 1e6
+    said = format_sent(result)
+    assert said.endswith(f"in fp32, beside a file of {size:.2f} MB installed once")
+    del result["setting"]["pyramid"]["installed_bytes"]
+    assert format_sent(result).endswith("in fp32")

@@ -180,6 +180,8 @@ def test_a_setting_says_what_the_file_weighs(codec, codec_path):
     assert codec.label.endswith(f", {size / 1e6:.2f} MB)")
     read = LearnedCodec.from_json(codec.to_json())
     assert read == codec and read.label == codec.label and read.to_json() == codec.to_json()
+    assert Setting.of({"p2": codec, "p3": codec, "p4": codec, "p5": codec}).installed_bytes == size
+    assert Setting().installed_bytes == 0
 
 
 def test_a_result_that_does_not_say_what_the_file_weighs(codec):

@@ -17,6 +17,7 @@ from detectron2_patch.sweep.suppress import unpack
 pytest.importorskip("detectron2", reason="needs real detectron2, which is not installed here")
 
 SETTINGS = [Setting.of({"p3": 2, "p4": 4}, scope) for scope in ("rpn", "pyramid")]
+SIX = ["MODEL.ROI_HEADS.NUM_CLASSES", 6]  # as the scenes have
 
 
 def with_predictor(model):
@@ -111,7 +112,7 @@ def test_the_pooler_says_which_level_a_box_is_pooled_from(scenes):
 def test_what_is_unknown_is_tried_first(make_sweep, scenes, caplog, change, part, trusted):
     """The sweep finds what one by one finds, whatever the part does."""
     caplog.set_level(logging.INFO)
-    engine = random_model(change=change)
+    engine = random_model(SIX, change=change)
     sweep = make_sweep(engine=engine, settings=SETTINGS)
     run(sweep)
     assert part in caplog.text
@@ -123,7 +124,7 @@ def test_what_is_unknown_is_tried_first(make_sweep, scenes, caplog, change, part
 
 
 def test_nothing_detected_is_nothing_known(make_sweep, caplog):
-    engine = random_model(["MODEL.ROI_HEADS.SCORE_THRESH_TEST", 2.0], change=with_own_rpn)
+    engine = random_model([*SIX, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 2.0], change=with_own_rpn)
     run(make_sweep(engine=engine, settings=SETTINGS))
     assert "too few detections to tell" in caplog.text
 
